@@ -1,0 +1,22 @@
+"""The errors of the kernels, and the root of the whole tree.
+
+.. code-block:: text
+
+    VstatsError
+    ├── InputError (ValueError)             an array or parameter that a kernel cannot take
+    ├── BackendUnavailable (ImportError)    a backend whose library or device is not there
+    └── PipelineError                       everything with a file, a process or a network in it
+                                            (`vstats.pipeline.errors`)
+"""
+
+
+class VstatsError(Exception):
+    """Whatever vstats raises on purpose."""
+
+
+class InputError(VstatsError, ValueError):
+    """An argument has a shape, dtype or value that cannot be computed on; the message says which and what was wanted."""
+
+
+class BackendUnavailable(VstatsError, ImportError):
+    """A backend was asked for whose library, driver or device is missing."""

@@ -1,0 +1,173 @@
+"""Every record that passes between stages: frozen, keyword-only, and checked when made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vstats.kernels.errors import InputError
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+
+def check_array(what: str, array: Any, dtype: Any, shape: tuple[int | None, ...]) -> None:
+    """Raise `InputError` unless `array` has this dtype and shape (None: any length), saying what was found."""
+    found = f"{getattr(array, 'dtype', type(array).__name__)} {list(getattr(array, 'shape', ()))}"
+    wanted = f"{np.dtype(dtype)} [{', '.join('*' if n is None else str(n) for n in shape)}]"
+    ok = (
+        isinstance(array, np.ndarray)
+        and array.dtype == np.dtype(dtype)
+        and array.ndim == len(shape)
+        and all(n is None or n == m for n, m in zip(shape, array.shape, strict=True))
+    )
+    if not ok:
+        raise InputError(f"{what} is {found}; it must be {wanted}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """One video that was asked for.
+
+    Parameters
+    ----------
+    key : str
+        The video's path relative to the root, with ``/`` between folders: its name in the store.
+    path : str
+        Where the file is on this machine.
+    label : int
+        Class index from 0, or -1 where the input states none.
+    class_name : str
+        Name of the class, or "" where the input states none.
+    start_frames : tuple of int or None
+        Explicit clips, as first frames counted from 0; None: the configuration chooses.
+    """
+
+    key: str
+    path: str
+    label: int = -1
+    class_name: str = ""
+    start_frames: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.key:
+            raise InputError("ManifestRow.key is empty; it must be the video's path relative to the root")
+        if self.label < -1:
+            raise InputError(f"ManifestRow.label is {self.label} for {self.key!r}; it must be -1 (none) or a class index")
+        if self.start_frames is not None and any(s < 0 for s in self.start_frames):
+            raise InputError(f"ManifestRow.start_frames of {self.key!r} holds a negative frame: {self.start_frames}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoProbe:
+    """What one pass over a whole video found.
+
+    Parameters
+    ----------
+    frames : int
+        Frames that decode, in decode order.
+    lost_packets : int
+        Packets that the decoder refused; the frames around them are used.
+    corrupt_frames : int
+        Frames that the decoder returned but marked as damaged; they are used and counted.
+    header_frames : int
+        What the container claims (0: nothing).
+    width, height : int
+        Size as displayed, rotation applied, in pixels.
+    rotation : int
+        Clockwise quarter turns applied for display, in degrees: 0, 90, 180 or 270.
+    codec, pixel_format : str
+        As FFmpeg names them.
+    fps : float
+        Average frame rate that the container states, or 0.
+    size_bytes, mtime_ns : int
+        The file's size and modification time when it was read.
+    sha256 : str
+        Of the file's bytes, hexadecimal.
+    """
+
+    frames: int
+    lost_packets: int
+    corrupt_frames: int
+    header_frames: int
+    width: int
+    height: int
+    rotation: int
+    codec: str
+    pixel_format: str
+    fps: float
+    size_bytes: int
+    mtime_ns: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clip:
+    """Decoded frames of one video at one size.
+
+    Parameters
+    ----------
+    key : str
+        The video.
+    rgb : uint8 [T, H, W, 3]
+        Frames in decode order, RGB, row 0 at the top, rotated as displayed.
+    pts_seconds : float64 [T]
+        Presentation times; NaN where the container states none. Not necessarily ascending.
+    """
+
+    key: str
+    rgb: U8
+    pts_seconds: F64
+
+    def __post_init__(self) -> None:
+        check_array("Clip.rgb", self.rgb, np.uint8, (None, None, None, 3))
+        check_array("Clip.pts_seconds", self.pts_seconds, np.float64, (self.rgb.shape[0],))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRow:
+    """One row of a store: a clip, a crop and a flip of a video.
+
+    `video` is the position of its video in the plan; `start_frame` counts decoded frames from 0; `crop_y` and `crop_x`
+    are pixels of the working frame.
+    """
+
+    video: int
+    start_frame: int
+    stride: int
+    crop_y: int
+    crop_x: int
+    flip: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A video or a row without labels, and why.
+
+    Parameters
+    ----------
+    key : str
+        The video.
+    rows : tuple of int
+        Rows of the store concerned; empty when the video has none.
+    status : str
+        "failed", "skipped" (the configuration says so: too short) or "missing" (listed, but not on disk).
+    stage : str
+        find, open, decode, plan, flow or labels.
+    error : str
+        The kind of error.
+    message : str
+        What was found, what was wanted, what to do.
+    attempts : int
+        How often it was tried.
+    """
+
+    key: str
+    status: str
+    stage: str
+    error: str
+    message: str
+    rows: tuple[int, ...] = field(default=())
+    attempts: int = 1
