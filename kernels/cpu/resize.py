@@ -1,0 +1,123 @@
+"""Grey conversion and resizing. The uint8 kernels are exact integer arithmetic: no machine changes their bits."""
+
+import numpy as np
+import numpy.typing as npt
+
+from vstats.kernels.cpu.jit import kernel
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+ZERO = np.float32(0)
+
+
+@kernel
+def rgb_to_gray(rgb: U8, out: U8) -> None:
+    """Rec. 601 luma of uint8 [N, 3] in 15-bit weights (they sum to 2^15), rounded half up, into uint8 [N]."""
+    for i in range(out.shape[0]):
+        r, g, b = np.uint32(rgb[i, 0]), np.uint32(rgb[i, 1]), np.uint32(rgb[i, 2])
+        total = np.uint32(9798) * r + np.uint32(19235) * g + np.uint32(3735) * b + np.uint32(16384)
+        out[i] = np.uint8(total >> np.uint32(15))
+
+
+@kernel
+def area_u8(frames: U8, out: U8) -> None:
+    """Mean over each output pixel's rectangle: uint8 [T, H, W, 3] into uint8 [T, h, w, 3].
+
+    Lengths are counted in 1/(h*H) and 1/(w*W) of the picture's sides: a source pixel is h by w of them and an
+    output pixel H by W, so every overlap is a whole number.
+    """
+    T, H, W, C = frames.shape
+    h, w = out.shape[1], out.shape[2]
+    area = np.uint64(H * W)
+    column = np.empty(W * C, np.uint32)  # at most 255 * H
+    for t in range(T):
+        for y in range(h):
+            column[:] = np.uint32(0)
+            top, bottom = y * H, (y + 1) * H
+            for sy in range(top // h, (bottom - 1) // h + 1):
+                rows = np.uint32(min(bottom, (sy + 1) * h) - max(top, sy * h))
+                source = frames[t, sy].reshape(W * C)
+                for i in range(W * C):
+                    column[i] += rows * np.uint32(source[i])
+            for x in range(w):
+                left, right = x * W, (x + 1) * W
+                r = g = b = np.uint64(0)
+                for sx in range(left // w, (right - 1) // w + 1):
+                    columns = np.uint64(min(right, (sx + 1) * w) - max(left, sx * w))
+                    r += columns * np.uint64(column[3 * sx])
+                    g += columns * np.uint64(column[3 * sx + 1])
+                    b += columns * np.uint64(column[3 * sx + 2])
+                out[t, y, x, 0] = (np.uint64(2) * r + area) // (np.uint64(2) * area)
+                out[t, y, x, 1] = (np.uint64(2) * g + area) // (np.uint64(2) * area)
+                out[t, y, x, 2] = (np.uint64(2) * b + area) // (np.uint64(2) * area)
+
+
+@kernel
+def _taps(source: int, target: int) -> I64:
+    """Per output index: the two source indices and the weight of the second, in 1/(2*target) of a pixel."""
+    taps = np.empty((target, 3), np.int64)
+    for i in range(target):
+        # The centre of output pixel i lies at (i + 1/2) * source/target - 1/2 of the source.
+        position = (2 * i + 1) * source - target
+        first = position // (2 * target)
+        taps[i, 0] = max(first, 0)
+        taps[i, 1] = min(first + 1, source - 1)
+        taps[i, 2] = position - first * 2 * target
+    return taps
+
+
+@kernel
+def linear_u8(frames: U8, out: U8) -> None:
+    """Bilinear, half-pixel centres, replicated border, exact: uint8 [T, H, W, 3] into uint8 [T, h, w, 3]."""
+    T, H, W, C = frames.shape
+    h, w = out.shape[1], out.shape[2]
+    rows, columns = _taps(H, h), _taps(W, w)
+    unit_y, unit_x = np.int64(2 * h), np.int64(2 * w)
+    one = unit_y * unit_x
+    blended = np.empty((W, C), np.int64)
+    for t in range(T):
+        for y in range(h):
+            y0, y1, fy = rows[y, 0], rows[y, 1], rows[y, 2]
+            for sx in range(W):
+                for c in range(C):
+                    blended[sx, c] = (unit_y - fy) * frames[t, y0, sx, c] + fy * frames[t, y1, sx, c]
+            for x in range(w):
+                x0, x1, fx = columns[x, 0], columns[x, 1], columns[x, 2]
+                for c in range(C):
+                    total = (unit_x - fx) * blended[x0, c] + fx * blended[x1, c]
+                    out[t, y, x, c] = (2 * total + one) // (2 * one)
+
+
+@kernel
+def linear_f32(planes: F32, out: F32, scale_y: float, scale_x: float) -> None:
+    """Bilinear with half-pixel centres and replicated border: float32 [N, H, W] into float32 [N, h, w].
+
+    `scale_y`, `scale_x` are source pixels an output pixel. Columns are blended first, then rows, as OpenCV does.
+    """
+    N, H, W = planes.shape
+    h, w = out.shape[1], out.shape[2]
+    left = np.empty(w, np.int64)
+    right = np.empty(w, np.int64)
+    weight = np.empty(w, np.float32)
+    for x in range(w):
+        position = np.float32((x + 0.5) * scale_x - 0.5)
+        first = int(np.floor(position))
+        # Outside the centres of the border pixels both taps are the border pixel, whatever the weight.
+        left[x] = min(max(first, 0), W - 1)
+        right[x] = min(max(first + 1, 0), W - 1)
+        weight[x] = position - np.float32(first) if 0 <= first < W - 1 else ZERO
+    one = np.float32(1)
+    for n in range(N):
+        for y in range(h):
+            position = np.float32((y + 0.5) * scale_y - 0.5)
+            first = int(np.floor(position))
+            y0 = min(max(first, 0), H - 1)
+            y1 = min(max(first + 1, 0), H - 1)
+            fy = position - np.float32(first) if 0 <= first < H - 1 else ZERO
+            for x in range(w):
+                fx = weight[x]
+                upper = planes[n, y0, left[x]] * (one - fx) + planes[n, y0, right[x]] * fx
+                lower = planes[n, y1, left[x]] * (one - fx) + planes[n, y1, right[x]] * fx
+                out[n, y, x] = upper * (one - fy) + lower * fy
