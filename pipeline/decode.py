@@ -1,0 +1,424 @@
+"""Video file -> RGB frames, the same bits on every machine. The only import of PyAV.
+
+What every function here agrees on, because one generator of frames lies beneath them all:
+
+Frames
+    Every frame that the decoder displays, in the order in which it displays them. Never sorted by time (AVI
+    with B-frames states times that run backwards), never counted from the header (headers lie), never sought.
+Stream
+    The first video stream that is not a cover picture, as OpenCV takes it.
+Damage
+    A packet that the decoder refuses is counted and passed over; a frame that the decoder marks as damaged is
+    counted and used. A container that breaks off ends the video there. What could be decoded is used: whether
+    it is enough is for the caller to judge by `VideoProbe`. No frame at all is an error.
+Colour
+    RGB by the matrix and range that the frame states. No matrix stated: BT.601 at every size; no range stated:
+    full for gray and ``yuvj*``, limited for other YUV (FFmpeg's defaults, and OpenCV's). 10 bits and more are
+    cut to 8. The transfer curve is left alone: HDR (PQ, HLG) is not tone-mapped, and looks flat. Alpha is
+    ignored, not composited. Interlaced frames are taken as decoded, both fields woven together.
+Geometry
+    Turned and mirrored as the file says that it is displayed, to the nearest quarter turn. The sample aspect
+    ratio is ignored: whoever resizes to a fixed size ignores it anyhow.
+Exactness
+    One thread, and FFmpeg's bit-exact paths in decoder and colour conversion: equal bits with any SIMD or none.
+"""
+
+import errno
+import hashlib
+import io
+import os
+import stat
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, cast
+
+import av
+import av.error
+import numpy as np
+from av.codec.context import Flags
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.records import U8, VideoProbe
+
+T = TypeVar("T")
+
+MAX_SIDE = (
+    16384  # pixels; beyond it a header is more likely damaged than true, and one frame would fill the memory
+)
+MAX_PIXELS = 1 << 27
+
+# ACCURATE_RND and BITEXACT select the code whose rounding is the same with and without SIMD. FULL_CHR_H_INT
+# interpolates colour to every pixel instead of sharing one sample between two.
+_CONVERSION = (
+    Interpolation.BILINEAR
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+)
+
+# AVColorSpace -> the matrix that swscale knows. 0 (RGB), 2 (unspecified) and 3 (reserved) name none.
+_MATRIX = {
+    0: Colorspace.ITU601,
+    1: Colorspace.ITU709,
+    2: Colorspace.ITU601,
+    3: Colorspace.ITU601,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+
+# Demuxers that make one "frame" of something that is no video.
+_PICTURES = frozenset({"image2", "image2pipe", "ico"})
+_TEXTS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
+
+
+def probe_video(path: str) -> VideoProbe:
+    """Decode a whole video without converting colours, and say what is in it.
+
+    Parameters
+    ----------
+    path : str
+        A file on this machine. It is never read as an address or a pattern.
+
+    Returns
+    -------
+    VideoProbe
+        `frames` is exactly the number of frames that `decode_frames` yields.
+
+    Raises
+    ------
+    DecodeError
+        No frame can be had; `stage` is "find", "open" or "decode".
+    """
+    with _open_file(path) as file:
+        facts = os.fstat(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+        with _open_video(path, file) as video:
+            frames = corrupt = 0
+            first: tuple[int, int, int, str] | None = None
+            for frame in video.frames():
+                if first is None:
+                    turn, _, _ = _orientation(frame)
+                    size = (frame.height, frame.width) if turn in (90, 270) else (frame.width, frame.height)
+                    first = (*size, turn, frame.format.name)
+                frames += 1
+                corrupt += frame.is_corrupt
+            if first is None:
+                raise video.nothing_decoded()
+            width, height, rotation, pixel_format = first
+            rate = video.stream.average_rate
+            return VideoProbe(
+                frames=frames,
+                lost_packets=video.lost_packets,
+                corrupt_frames=corrupt,
+                header_frames=video.stream.frames,
+                width=width,
+                height=height,
+                rotation=rotation,
+                codec=video.stream.codec_context.name,
+                pixel_format=pixel_format,
+                fps=float(rate) if rate else 0.0,
+                size_bytes=facts.st_size,
+                mtime_ns=facts.st_mtime_ns,
+                sha256=sha256,
+            )
+
+
+def decode_frames(path: str) -> Iterator[tuple[U8, float]]:
+    """Yield every frame of a video, in decode order.
+
+    Parameters
+    ----------
+    path : str
+        A file on this machine.
+
+    Yields
+    ------
+    rgb : uint8 [H, W, 3]
+        As displayed, row 0 at the top. Each frame has its own size: a video may change it.
+    pts_seconds : float
+        Presentation time; NaN where the container states none. Not necessarily ascending.
+
+    Raises
+    ------
+    DecodeError
+        No frame can be had; `stage` is "find", "open" or "decode".
+    """
+    with _open_file(path) as file, _open_video(path, file) as video:
+        to_rgb = _RgbConverter(path)
+        empty = True
+        for frame in video.frames():
+            empty = False
+            yield to_rgb(frame), video.seconds(frame)
+        if empty:
+            raise video.nothing_decoded()
+
+
+def read_frames(
+    path: str, wanted: Sequence[int], transform: Callable[[U8], T]
+) -> tuple[dict[int, T], dict[int, float]]:
+    """Decode up to the last wanted frame, and convert only the wanted ones.
+
+    Parameters
+    ----------
+    path : str
+        A file on this machine.
+    wanted : sequence of int
+        Positions in decode order, from 0; ascending, without repeats.
+    transform : callable
+        What to keep of a frame, given as uint8 [H, W, 3]: a resize, say, so that no full frame need be held.
+
+    Returns
+    -------
+    kept : dict of int to whatever `transform` returns
+        One entry for each wanted position.
+    pts_seconds : dict of int to float
+        Presentation times of the same frames; NaN where the container states none.
+
+    Raises
+    ------
+    DecodeError
+        As `decode_frames`; and with `stage` "decode" if the video ends before a wanted frame.
+    ValueError
+        `wanted` is not ascending from 0.
+    """
+    if any(b <= a for a, b in zip([-1, *wanted], wanted, strict=False)):
+        raise ValueError(f"wanted frames must ascend from 0 without repeats; they are {list(wanted)}")
+    kept: dict[int, T] = {}
+    pts_seconds: dict[int, float] = {}
+    if not wanted:
+        return kept, pts_seconds
+    asked = set(wanted)
+    with _open_file(path) as file, _open_video(path, file) as video:
+        to_rgb = _RgbConverter(path)
+        count = 0
+        # closing: the decoder is left in the middle, and is to be gone before the file is closed
+        with closing(video.frames()) as frames:
+            for frame in frames:
+                if count in asked:
+                    kept[count] = transform(to_rgb(frame))
+                    pts_seconds[count] = video.seconds(frame)
+                count += 1
+                if count > wanted[-1]:
+                    return kept, pts_seconds
+        if count == 0:
+            raise video.nothing_decoded()
+        raise DecodeError(
+            f"{path}: {count} frames decoded, but {wanted[-1] + 1} were planned; the file has changed since then, or "
+            "was cut short: plan again",
+            stage="decode",
+        )
+
+
+def ffmpeg_versions() -> dict[str, str]:
+    """Return the versions of PyAV (``av``) and of the FFmpeg libraries that decide about pixels."""
+    versions = {"av": av.__version__}
+    for name in ("libavcodec", "libavformat", "libavutil", "libswscale"):
+        versions[name] = ".".join(str(n) for n in av.library_versions[name])
+    return versions
+
+
+@dataclass(slots=True)
+class _Video:
+    """An open video stream, and what went wrong in it so far."""
+
+    path: str
+    container: InputContainer
+    stream: VideoStream
+    lost_packets: int = 0
+    last_error: str = ""
+
+    def frames(self) -> Generator[VideoFrame, None, None]:
+        """Yield every displayed frame, counting the packets that are lost on the way."""
+        try:
+            for packet in self.container.demux(
+                self.stream
+            ):  # ends with an empty packet that flushes the decoder
+                try:
+                    yield from packet.decode()
+                except av.error.FFmpegError as error:
+                    self._lose(error)
+            return
+        except av.error.FFmpegError as error:
+            self._lose(error)  # the container breaks off here; the decoder still holds frames
+        except OSError as error:
+            raise DecodeError(
+                f"{self.path}: reading stopped ({_reason(error)}); check the disk or network share and try again",
+                stage="decode",
+            ) from error
+        try:
+            yield from self.stream.decode(None)
+        except av.error.FFmpegError as error:
+            self._lose(error)
+
+    def _lose(self, error: av.error.FFmpegError) -> None:
+        if isinstance(error, MemoryError):
+            raise DecodeError(
+                f"{self.path}: not enough memory to decode {self.stream.width}x{self.stream.height} frames",
+                stage="decode",
+            ) from error
+        self.lost_packets += 1
+        self.last_error = error.strerror or type(error).__name__
+
+    def seconds(self, frame: VideoFrame) -> float:
+        base = self.stream.time_base
+        if frame.pts is None or base is None:
+            return float("nan")
+        return frame.pts * base.numerator / base.denominator
+
+    def nothing_decoded(self) -> DecodeError:
+        codec = self.stream.codec_context.name
+        if self.lost_packets:
+            found = f"none of its {self.lost_packets} packets of {codec} video decodes ({self.last_error})"
+        else:
+            found = f"it announces {codec} video but holds no frame"
+        return DecodeError(f"{self.path}: {found}; fetch the file again or leave it out", stage="decode")
+
+
+class _RgbConverter:
+    """Decoded frames -> uint8 [H, W, 3] as displayed; swscale's tables are kept from frame to frame."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> U8:
+        if max(frame.width, frame.height) > MAX_SIDE:
+            raise DecodeError(_too_large(self._path, frame.width, frame.height), stage="decode")
+        name = frame.format.name
+        if frame.colorspace not in _MATRIX and not frame.format.is_rgb:
+            raise DecodeError(
+                f"{self._path}: its colours cannot be converted exactly (matrix {frame.colorspace} of ITU-T H.273); "
+                "convert the video to BT.709 or BT.601 first",
+                stage="decode",
+            )
+        full = name.startswith(("gray", "yuvj", "ya")) if not frame.color_range else frame.color_range == 2
+        rgb = self._reformatter.reformat(
+            frame,
+            format="rgb24",
+            src_colorspace=_MATRIX.get(frame.colorspace, Colorspace.ITU601),
+            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=_CONVERSION,
+            threads=1,
+        )
+        turn, flip_x, flip_y = _orientation(frame)
+        image: U8 = rgb.to_ndarray()
+        if turn in (90, 270):
+            image = image.transpose(1, 0, 2)
+        image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+        return np.ascontiguousarray(image)
+
+
+def _orientation(frame: VideoFrame) -> tuple[int, bool, bool]:
+    """Return the clockwise turn of a frame's display matrix, and how to get there.
+
+    The matrix says that pixel (x, y) is shown at (a x + c y, b x + d y). Turns of 90 and 270 degrees exchange
+    rows and columns first; then the axes are reversed as the two flags say: (turn, reverse x, reverse y).
+    """
+    side_data = cast(Mapping[str, bytes], frame.side_data)  # PyAV's stubs know only one of its keys
+    if "DISPLAYMATRIX" not in side_data:
+        return 0, False, False
+    matrix = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)
+    a, b, c, d = (int(matrix[i]) for i in (0, 1, 3, 4))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return (90 if b > 0 else 270), c < 0, b < 0
+    return (180 if a < 0 else 0), a < 0, d < 0
+
+
+@contextmanager
+def _open_file(path: str) -> Iterator[io.FileIO]:
+    """Open a regular file; folders, pipes and devices are refused before anything waits for them."""
+    try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            raise DecodeError(f"{path}: is {what}, not a video file", stage="find")
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise DecodeError(f"{path}: there is no such file", stage="find") from error
+        raise DecodeError(f"{path}: cannot be read ({_reason(error)})", stage="find") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
+    """Open the container in `file` and set up its decoder."""
+    try:
+        # FFmpeg gets the open file, never the name, which it could take for an address ("concat:", "http:");
+        # a whitelist that matches no protocol keeps playlists from opening further files.
+        container = av.open(
+            file,
+            "r",
+            options={"max_pixels": str(MAX_PIXELS)},
+            container_options={"protocol_whitelist": "none"},
+            metadata_errors="ignore",
+            buffer_size=1 << 18,
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(f"{path}: {_why_not_opened(file, error)}", stage="open") from error
+    with container:
+        yield _Video(path, container, _choose_stream(path, container))
+
+
+def _choose_stream(path: str, container: InputContainer) -> VideoStream:
+    kind = container.format.name
+    if kind.endswith("_pipe") or kind in _PICTURES:
+        raise DecodeError(f"{path}: is a picture ({kind.removesuffix('_pipe')}), not a video", stage="open")
+    if kind in _TEXTS:
+        raise DecodeError(f"{path}: is text, not a video", stage="open")
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        others = sorted({"a cover picture" if s.type == "video" else s.type for s in container.streams})
+        found = f"only {' and '.join(others)}" if others else "no stream at all"
+        raise DecodeError(
+            f"{path}: holds no video ({found}, in a {kind.split(',')[0]} container)", stage="open"
+        )
+    stream = videos[0]
+    context = stream.codec_context
+    if context is None:
+        raise DecodeError(
+            f"{path}: this FFmpeg has no decoder for its video codec; convert it first", stage="open"
+        )
+    if max(context.width, context.height) > MAX_SIDE:
+        raise DecodeError(_too_large(path, context.width, context.height), stage="open")
+    context.thread_type = "NONE"
+    context.thread_count = 1
+    context.flags |= Flags.bitexact | Flags.unaligned  # unaligned: crop exactly where the stream says
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def _too_large(path: str, width: int, height: int) -> str:
+    return f"{path}: claims frames of {width}x{height}; the limit is {MAX_SIDE} a side: scale it down first"
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def _why_not_opened(file: io.FileIO, error: BaseException) -> str:
+    """Say why FFmpeg does not open a file, by its first bytes: FFmpeg calls everything "invalid data"."""
+    if getattr(error, "errno", None) == errno.EIO:
+        return "cannot be read (input/output error); check the disk"
+    file.seek(0)
+    head = file.read(16)
+    if not head:
+        return "is empty (0 bytes); fetch it again"
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
+        return (
+            "is an MP4 or MOV file whose index (moov) is missing or damaged, as when a download breaks off; "
+            "fetch it again"
+        )
+    return f"is not a video that FFmpeg recognises (it begins with {head!r}); leave it out or convert it"
