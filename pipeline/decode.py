@@ -29,8 +29,9 @@ import io
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -163,10 +164,8 @@ def decode_frames(path: str) -> Iterator[tuple[U8, float]]:
             raise video.nothing_decoded()
 
 
-def read_frames(
-    path: str, wanted: Sequence[int], transform: Callable[[U8], T]
-) -> tuple[dict[int, T], dict[int, float]]:
-    """Decode up to the last wanted frame, and convert only the wanted ones.
+def wanted_frames(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8], None, None]:
+    """Decode up to the last wanted frame, and convert and yield only the wanted ones.
 
     Parameters
     ----------
@@ -174,6 +173,34 @@ def read_frames(
         A file on this machine.
     wanted : sequence of int
         Positions in decode order, from 0; ascending, without repeats.
+
+    Yields
+    ------
+    index : int
+        The position: those of `wanted`, in turn.
+    rgb : uint8 [H, W, 3]
+        As `decode_frames` yields it.
+
+    Raises
+    ------
+    DecodeError
+        As `decode_frames`; and with `stage` "decode" if the video ends before a wanted frame.
+    ValueError
+        `wanted` is not ascending from 0.
+    """
+    for index, rgb, _ in _wanted(path, wanted):
+        yield index, rgb
+
+
+def read_frames(
+    path: str, wanted: Sequence[int], transform: Callable[[U8], T]
+) -> tuple[dict[int, T], dict[int, float]]:
+    """Collect wanted frames, transformed, with their times.
+
+    Parameters
+    ----------
+    path, wanted
+        As for `wanted_frames`.
     transform : callable
         What to keep of a frame, given as uint8 [H, W, 3]: a resize, say, so that no full frame need be held.
 
@@ -186,37 +213,40 @@ def read_frames(
 
     Raises
     ------
-    DecodeError
-        As `decode_frames`; and with `stage` "decode" if the video ends before a wanted frame.
-    ValueError
-        `wanted` is not ascending from 0.
+    DecodeError, ValueError
+        As `wanted_frames`.
     """
-    if any(b <= a for a, b in zip([-1, *wanted], wanted, strict=False)):
-        raise ValueError(f"wanted frames must ascend from 0 without repeats; they are {list(wanted)}")
     kept: dict[int, T] = {}
     pts_seconds: dict[int, float] = {}
+    for index, rgb, seconds in _wanted(path, wanted):
+        kept[index] = transform(rgb)
+        pts_seconds[index] = seconds
+    return kept, pts_seconds
+
+
+def _wanted(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8, float], None, None]:
+    if any(b <= a for a, b in pairwise([-1, *wanted])):
+        raise ValueError(f"wanted frames must ascend from 0 without repeats; they are {list(wanted)}")
     if not wanted:
-        return kept, pts_seconds
-    asked = set(wanted)
+        return
+    remaining = iter(wanted)
+    target = next(remaining)
+    count = 0
     with _open_file(path) as file, _open_video(path, file) as video:
         to_rgb = _RgbConverter(path)
-        count = 0
-        # closing: the decoder is left in the middle, and is to be gone before the file is closed
-        with closing(video.frames()) as frames:
-            for frame in frames:
-                if count in asked:
-                    kept[count] = transform(to_rgb(frame))
-                    pts_seconds[count] = video.seconds(frame)
-                count += 1
-                if count > wanted[-1]:
-                    return kept, pts_seconds
+        for count, frame in enumerate(video.frames(), start=1):
+            if count - 1 == target:
+                yield target, to_rgb(frame), video.seconds(frame)
+                target = next(remaining, -1)
+                if target < 0:
+                    return
         if count == 0:
             raise video.nothing_decoded()
-        raise DecodeError(
-            f"{path}: {count} frames decoded, but {wanted[-1] + 1} were planned; the file has changed since then, or "
-            "was cut short: plan again",
-            stage="decode",
-        )
+    raise DecodeError(
+        f"{path}: {count} frames decoded, but {wanted[-1] + 1} were planned; the file has changed since then, or "
+        "was cut short: plan again",
+        stage="decode",
+    )
 
 
 def ffmpeg_versions() -> dict[str, str]:
@@ -312,7 +342,7 @@ class _RgbConverter:
             threads=1,
         )
         turn, flip_x, flip_y = _orientation(frame)
-        image: U8 = rgb.to_ndarray()
+        image = cast(U8, rgb.to_ndarray())
         if turn in (90, 270):
             image = image.transpose(1, 0, 2)
         image = image[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
