@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.errors import InputError
 
 U8 = npt.NDArray[np.uint8]
@@ -55,9 +54,13 @@ class ManifestRow:
         if not self.key:
             raise InputError("ManifestRow.key is empty; it must be the video's path relative to the root")
         if self.label < -1:
-            raise InputError(f"ManifestRow.label is {self.label} for {self.key!r}; it must be -1 (none) or a class index")
+            raise InputError(
+                f"ManifestRow.label is {self.label} for {self.key!r}; it must be -1 (none) or a class index"
+            )
         if self.start_frames is not None and any(s < 0 for s in self.start_frames):
-            raise InputError(f"ManifestRow.start_frames of {self.key!r} holds a negative frame: {self.start_frames}")
+            raise InputError(
+                f"ManifestRow.start_frames of {self.key!r} holds a negative frame: {self.start_frames}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,3 +174,32 @@ class Failure:
     message: str
     rows: tuple[int, ...] = field(default=())
     attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoRecord:
+    """One line of videos.parquet: a video that was asked for, what it is, and what became of it.
+
+    `status` is "planned" until its rows are computed, then "ok" (every row labelled), "partial" or "failed"; "skipped"
+    (too short) and "missing" (not on disk) videos have no rows. `error` says why, in words; "" where all is well.
+    """
+
+    key: str
+    label: int = -1
+    class_name: str = ""
+    status: str
+    rows: int = 0
+    error: str = ""
+    size_bytes: int = 0
+    sha256: str = ""
+    frames: int = 0
+    header_frames: int = 0
+    lost_packets: int = 0
+    corrupt_frames: int = 0
+    width: int = 0
+    height: int = 0
+    rotation: int = 0
+    fps: float = 0.0
+    codec: str = ""
+    pixel_format: str = ""
+    mtime_ns: int = 0
