@@ -1,0 +1,584 @@
+"""The store on disk: layout, shards, digests, commit. The only import of Zarr.
+
+::
+
+    NAME.vstats/
+      plan.json            configuration, fingerprint, versions, rows, shard size: written last when planning
+      videos.parquet       one line a video: id, key, size, sha256, frames, status, error
+      labels.zarr/         Zarr v3: index/*, labels/<family>/<pattern>, and what --save adds
+      ledger/NNNNNN.json   one receipt a shard
+      failures.jsonl       every video or row without labels, and why
+      manifest-sha256.txt  every file, in the form that `sha256sum -c` reads
+      COMMIT.json          the digest: written last of all
+
+A task owns whole shards of every array and nobody else writes them. A shard counts once its receipt is there.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+import zarr.codecs
+from vstats.pipeline.config import ExtractConfig, canonical_json
+from vstats.pipeline.durable import (
+    disk_refused,
+    file_sha256,
+    read_sealed,
+    seal,
+    sync_file,
+    sync_folder,
+    write_durably,
+)
+from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
+from vstats.pipeline.records import Failure, PlannedRow, VideoRecord
+
+FORMAT_VERSION = 1
+PLAN, VIDEOS, ARRAYS, LEDGER = "plan.json", "videos.parquet", "labels.zarr", "ledger"
+FAILURES, MANIFEST, COMMIT, PROBES = "failures.jsonl", "manifest-sha256.txt", "COMMIT.json", "probes.jsonl"
+
+STATUS_OK, STATUS_DECODE, STATUS_REFUSED, STATUS_PENDING = 0, 1, 2, 255
+"""Values of index/status: labelled; the video failed; the profile has no label for it; not computed yet."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredArray:
+    """One array of a store: its name, the shape of one row, its dtype and fill value.
+
+    `chunk_rows` is True for pixels, whose every row is a chunk of its own so that a reader fetches just that row;
+    other arrays have one compressed chunk a shard.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    fill: int | float = 0
+    chunk_rows: bool = False
+
+
+INDEX = (
+    StoredArray(name="index/video", shape=(), dtype="uint32"),
+    StoredArray(name="index/start_frame", shape=(), dtype="uint32"),
+    StoredArray(name="index/stride", shape=(), dtype="uint16"),
+    StoredArray(name="index/crop_y", shape=(), dtype="uint16"),
+    StoredArray(name="index/crop_x", shape=(), dtype="uint16"),
+    StoredArray(name="index/flip", shape=(), dtype="uint8"),
+)
+STATUS = StoredArray(name="index/status", shape=(), dtype="uint8", fill=STATUS_PENDING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What plan.json says.
+
+    Parameters
+    ----------
+    config : ExtractConfig
+        Everything that decides the rows and their values.
+    rows, shard_size : int
+        Rows of the store, and rows a shard (the last may have fewer).
+    root : str
+        Folder that keys are relative to, on the machine that planned.
+    source, kind : str
+        The input as given, and what it was taken for.
+    input_sha256 : str
+        Digest of the input's keys, labels and explicit clips.
+    arrays : tuple of StoredArray
+        Every array of the store.
+    versions, machine : dict
+        Who planned.
+    planned_at : str
+        UTC time, ISO 8601.
+    """
+
+    config: ExtractConfig
+    rows: int
+    shard_size: int
+    root: str
+    source: str
+    kind: str
+    input_sha256: str
+    arrays: tuple[StoredArray, ...]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    planned_at: str
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.rows // self.shard_size)
+
+    def shard_rows(self, shard: int) -> tuple[int, int]:
+        """Return the first row of `shard` and the row after its last."""
+        return shard * self.shard_size, min(self.rows, (shard + 1) * self.shard_size)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value that `from_json` reads back."""
+        record = {name: getattr(self, name) for name in self.__slots__ if name not in ("config", "arrays")}
+        return {
+            "format": "vstats-store",
+            "format_version": FORMAT_VERSION,
+            "fingerprint": self.config.fingerprint(),
+            "config": self.config.to_json(),
+            "arrays": [{**asdict(a), "shape": list(a.shape)} for a in self.arrays],
+            **record,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "Plan":
+        """Return the plan that `to_json` wrote."""
+        fields = dict(record)
+        for name in ("format", "format_version", "fingerprint"):
+            del fields[name]
+        fields["config"] = ExtractConfig.from_json(fields["config"])
+        fields["arrays"] = tuple(StoredArray(**{**a, "shape": tuple(a["shape"])}) for a in fields["arrays"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardReceipt:
+    """What one finished shard holds: its files' sha256 and sizes, counts, failures, times and who computed it."""
+
+    shard: int
+    start: int
+    stop: int
+    plan_sha256: str
+    files: dict[str, tuple[str, int]]
+    labelled: int
+    failures: tuple[Failure, ...]
+    seconds: dict[str, float]
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value that `from_json` reads back."""
+        record = {name: getattr(self, name) for name in self.__slots__}
+        record["files"] = {name: list(entry) for name, entry in self.files.items()}
+        record["failures"] = [{**asdict(f), "rows": list(f.rows)} for f in self.failures]
+        return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> "ShardReceipt":
+        """Return the receipt that `to_json` wrote."""
+        files = {name: (str(entry[0]), int(entry[1])) for name, entry in record["files"].items()}
+        failures = tuple(failure_from_json(f) for f in record["failures"])
+        return cls(**{**record, "files": files, "failures": failures})
+
+
+def failure_from_json(record: Mapping[str, Any]) -> Failure:
+    """Return the failure that one line of failures.jsonl states."""
+    return Failure(**{**record, "rows": tuple(record["rows"])})
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def plan_store(
+    path: Path,
+    plan: Plan,
+    index: Mapping[str, Array],
+    videos: Sequence[VideoRecord],
+    failures: Sequence[Failure],
+) -> None:
+    """Lay out a store: empty arrays, the index of every row, the videos, and plan.json last.
+
+    Parameters
+    ----------
+    path : Path
+        The store's folder, made if needed.
+    plan : Plan
+        What plan.json will say.
+    index : dict of array
+        By array name, [rows]: the arrays of `INDEX`.
+    videos, failures
+        Every video asked for, and those that planning leaves out.
+
+    Raises
+    ------
+    StoreError
+        The disk refused.
+    """
+    try:
+        (path / LEDGER).mkdir(parents=True, exist_ok=True)
+        if (path / ARRAYS).exists():
+            shutil.rmtree(path / ARRAYS)
+        group = zarr.create_group(path / ARRAYS, zarr_format=3, attributes={"vstats_rows": plan.rows})
+        for array in plan.arrays:
+            _create_array(group, array, plan)
+        for shard in range(plan.shards):
+            start, stop = plan.shard_rows(shard)
+            write_rows(path, shard, start, {name: column[start:stop] for name, column in index.items()})
+    except OSError as error:
+        raise disk_refused(path, error) from error
+    write_videos(path, videos)
+    write_failures(path, failures)
+    write_durably(path / PLAN, seal(plan.to_json()))
+    (path / PROBES).unlink(missing_ok=True)
+
+
+def index_columns(rows: Iterable[PlannedRow]) -> dict[str, Array]:
+    """Return the index arrays of `rows`, by array name."""
+    names = [array.name.removeprefix("index/") for array in INDEX]
+    flat = np.fromiter((getattr(row, name) for row in rows for name in names), np.uint32)
+    table = flat.reshape(-1, len(names))
+    return {array.name: table[:, k].astype(array.dtype) for k, array in enumerate(INDEX)}
+
+
+def planned_rows(index: Mapping[str, Array]) -> list[PlannedRow]:
+    """Return the rows that index arrays state."""
+    names = [array.name.removeprefix("index/") for array in INDEX]
+    columns = [index[array.name].tolist() for array in INDEX]
+    rows = (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+    return [PlannedRow(**{**row, "flip": bool(row["flip"])}) for row in rows]
+
+
+def write_rows(
+    store: Path, shard: int, start: int, values: Mapping[str, Array]
+) -> dict[str, tuple[str, int]]:
+    """Write whole shards durably, read them back, and return file -> (sha256, bytes), files relative to the store.
+
+    Parameters
+    ----------
+    store : Path
+        The store.
+    shard, start : int
+        The shard's number and its first row.
+    values : dict of array
+        By array name, [rows of the shard, ...], each of the stored dtype and shape.
+
+    Raises
+    ------
+    StoreError
+        The disk refused, or gives back other values than were written.
+    """
+    files: dict[str, tuple[str, int]] = {}
+    group = _open_arrays(store, mode="r+")
+    try:
+        with zarr.config.set({"array.write_empty_chunks": True}):
+            for name, value in values.items():
+                array = group[name]
+                assert isinstance(array, zarr.Array)
+                key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
+                file = store / ARRAYS / name / key
+                file.unlink(missing_ok=True)  # a whole shard is written: never read and mend an old one
+                window = slice(start, start + len(value))
+                array[window] = value
+                sync_file(file)
+                sync_folder(file.parent)
+                if np.asarray(array[window]).tobytes() != np.ascontiguousarray(value).tobytes():
+                    raise StoreError(
+                        f"{file}: the disk gives back other bytes than were written; check the disk"
+                    )
+                files[str(file.relative_to(store))] = (file_sha256(file), file.stat().st_size)
+    except OSError as error:
+        raise disk_refused(store, error) from error
+    return files
+
+
+def write_receipt(store: Path, receipt: ShardReceipt) -> None:
+    """Write a shard's receipt: from now on the shard counts as done."""
+    write_durably(receipt_path(store, receipt.shard), seal(receipt.to_json()))
+
+
+def receipt_path(store: Path, shard: int) -> Path:
+    """Return where the receipt of `shard` stands."""
+    return store / LEDGER / f"{shard:06d}.json"
+
+
+def read_receipt(store: Path, shard: int, plan_sha256: str) -> ShardReceipt | None:
+    """Return the receipt of a finished shard; None if there is none that fits the plan and files of the right size."""
+    path = receipt_path(store, shard)
+    if not path.exists():
+        return None
+    try:
+        receipt = ShardReceipt.from_json(read_sealed(path))
+    except (StoreError, KeyError, TypeError):
+        return None
+    fits = receipt.plan_sha256 == plan_sha256 and receipt.shard == shard
+    for name, (_, size) in receipt.files.items():
+        file = store / name
+        fits = fits and file.is_file() and file.stat().st_size == size
+    return receipt if fits else None
+
+
+def write_videos(store: Path, videos: Sequence[VideoRecord]) -> None:
+    """Write videos.parquet, one line a video in the order of their ids."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields: list[Any] = [("id", pa.uint32())]
+    types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
+    annotations = {
+        name: getattr(kind, "__name__", str(kind)) for name, kind in VideoRecord.__annotations__.items()
+    }
+    fields += [(name, types[kind]) for name, kind in annotations.items()]
+    lines = [{"id": number, **asdict(video)} for number, video in enumerate(videos)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(lines, schema=pa.schema(fields)), sink, compression="zstd")
+    write_durably(store / VIDEOS, sink.getvalue().to_pybytes())
+
+
+def write_failures(store: Path, failures: Iterable[Failure]) -> None:
+    """Write failures.jsonl."""
+    ordered = sorted(failures, key=lambda f: (f.key, f.rows, f.stage))
+    text = "".join(canonical_json({**asdict(f), "rows": list(f.rows)}) + "\n" for f in ordered)
+    write_durably(store / FAILURES, text.encode())
+
+
+def commit(
+    store: "Store", videos: Sequence[VideoRecord], failures: Sequence[Failure], facts: dict[str, Any]
+) -> str:
+    """Finish a store whose every shard has its receipt, and return its digest.
+
+    Raises
+    ------
+    StoreError
+        An array cannot be read, or the disk refused.
+    """
+    write_videos(store.path, videos)
+    write_failures(store.path, failures)
+    store = Store.open(store.path, incomplete=True)
+    roots = store.compute_roots()
+    known = {name: entry[0] for receipt in store.receipts() for name, entry in receipt.files.items()}
+    lines = [f"{known.get(name) or file_sha256(store.path / name)}  {name}\n" for name in store.files()]
+    content = "".join(lines).encode()
+    write_durably(store.path / MANIFEST, content)
+    digest = root_of_roots(roots)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "digest": digest,
+        "roots": roots,
+        "manifest_sha256": hashlib.sha256(content).hexdigest(),
+        **facts,
+    }
+    write_durably(store.path / COMMIT, seal(record))
+    return digest
+
+
+# ---------------------------------------------------------------------------------------------------- digests
+
+
+def array_root(name: str, dtype: str, shape: Sequence[int], rows: Iterable[bytes]) -> str:
+    """Return the digest of an array: sha256 over its name, dtype, shape and the sha256 of every row.
+
+    Rows are little-endian, C order, in plan order. No chunking, codec, order of writing or number of workers enters.
+    """
+    head = canonical_json({"name": name, "dtype": dtype, "shape": list(shape)})
+    total = hashlib.sha256(b"vstats-array-v1\0" + head.encode() + b"\0")
+    for row in rows:
+        total.update(hashlib.sha256(row).digest())
+    return total.hexdigest()
+
+
+def root_of_roots(roots: Mapping[str, str]) -> str:
+    """Return a store's digest: sha256 of the sorted lines ``root  name``, each with its line feed."""
+    lines = sorted(f"{root}  {name}\n" for name, root in roots.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+class Store:
+    """A store, opened for reading.
+
+    Examples
+    --------
+    >>> from vstats.pipeline.store import Store
+    >>> store = Store.open("demo.vstats")
+    >>> store.read("labels/motion/pattern_1")          # uint8 [rows, 4]
+    >>> store.keys()[store.read("index/video")[0]]     # the video of row 0
+    """
+
+    def __init__(self, path: Path, plan: Plan, plan_sha256: str, committed: dict[str, Any] | None) -> None:
+        self.path = path
+        self.plan = plan
+        self.plan_sha256 = plan_sha256
+        self.committed = committed
+
+    @classmethod
+    def open(cls, path: str | Path, *, incomplete: bool = False) -> "Store":
+        """Open the store at `path`.
+
+        Parameters
+        ----------
+        path : path
+            The store's folder.
+        incomplete : bool
+            Accept a store whose extraction has not finished.
+
+        Raises
+        ------
+        NotAStore
+            There is no plan.json, or it is of a newer format.
+        NotCommitted
+            The extraction has not finished and `incomplete` is False.
+        StoreError
+            plan.json or COMMIT.json is damaged or cannot be read.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise NotAStore(f"{path} is not there; give the folder that `vstats extract -o` wrote")
+        if not (path / PLAN).is_file():
+            raise NotAStore(
+                f"{path} holds no {PLAN}: it is not a vstats store, or its planning did not finish"
+            )
+        record = read_sealed(path / PLAN)
+        if record.get("format_version") != FORMAT_VERSION:
+            raise NotAStore(
+                f"{path} is of store format {record.get('format_version')}; this vstats reads format {FORMAT_VERSION}"
+            )
+        plan = Plan.from_json(record)
+        if not (path / COMMIT).is_file():
+            if not incomplete:
+                raise NotCommitted(
+                    f"{path} has no {COMMIT}: its extraction has not finished. "
+                    "Run the same `vstats extract` command again to finish it"
+                )
+            return cls(path, plan, file_sha256(path / PLAN), None)
+        return cls(path, plan, file_sha256(path / PLAN), read_sealed(path / COMMIT))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.plan.rows
+
+    @property
+    def digest(self) -> str:
+        """The digest that COMMIT.json states."""
+        if self.committed is None:
+            raise NotCommitted(f"{self.path} has no digest yet: its extraction has not finished")
+        return str(self.committed["digest"])
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The Zarr group labels.zarr."""
+        return _open_arrays(self.path, mode="r")
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all arrays."""
+        return tuple(array.name for array in self.plan.arrays)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """Return rows `start` to `stop` (excluded) of an array.
+
+        Raises
+        ------
+        StoreError
+            There is no such array, or its files are missing or damaged.
+        """
+        if name not in self.names():
+            raise StoreError(f"{self.path} has no array {name!r}; it has {', '.join(self.names())}")
+        try:
+            array = self.group[name]
+            assert isinstance(array, zarr.Array)
+            return np.asarray(array[start:stop])
+        except Exception as error:
+            raise StoreError(
+                f"{self.path}: array {name} cannot be read ({error}); `vstats verify` names the damaged file"
+            ) from error
+
+    @cached_property
+    def videos(self) -> tuple[VideoRecord, ...]:
+        """The videos, in the order of their ids."""
+        import pyarrow.parquet as pq
+
+        try:
+            lines = pq.read_table(self.path / VIDEOS, partitioning=None).to_pylist()
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"{self.path / VIDEOS} cannot be read ({error}); `vstats verify` checks it"
+            ) from error
+        for line in lines:
+            del line["id"]
+        return tuple(VideoRecord(**line) for line in lines)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the videos' keys, in the order of their ids."""
+        return tuple(video.key for video in self.videos)
+
+    def failures(self) -> list[Failure]:
+        """Return the lines of failures.jsonl."""
+        try:
+            lines = (self.path / FAILURES).read_text().splitlines()
+        except OSError as error:
+            raise disk_refused(self.path / FAILURES, error) from error
+        return [failure_from_json(json.loads(line)) for line in lines]
+
+    def receipts(self) -> Iterator[ShardReceipt]:
+        """Yield the receipt of every finished shard."""
+        for shard in range(self.plan.shards):
+            receipt = read_receipt(self.path, shard, self.plan_sha256)
+            if receipt is not None:
+                yield receipt
+
+    def planned_rows(self, start: int, stop: int) -> list[PlannedRow]:
+        """Return rows `start` to `stop` (excluded) of the index."""
+        return planned_rows({array.name: self.read(array.name, start, stop) for array in INDEX})
+
+    def files(self) -> list[str]:
+        """Return every file that the manifest covers, relative to the store, sorted."""
+        left_out = {MANIFEST, COMMIT}
+        found = (str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file())
+        return sorted(name for name in found if name not in left_out)
+
+    def compute_roots(self) -> dict[str, str]:
+        """Return the digest of every array, and of the table of videos, from what stands on disk."""
+        roots = {array.name: self._root(array) for array in self.plan.arrays}
+        lines = [
+            canonical_json(
+                {"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status}
+            ).encode()
+            for v in self.videos
+        ]
+        roots["videos"] = array_root("videos", "json", (len(lines),), lines)
+        return roots
+
+    def _root(self, array: StoredArray) -> str:
+        return array_root(array.name, array.dtype, (self.rows, *array.shape), self._row_bytes(array))
+
+    def _row_bytes(self, array: StoredArray) -> Iterator[bytes]:
+        little = np.dtype(array.dtype).newbyteorder("<")
+        for shard in range(self.plan.shards):
+            block = np.ascontiguousarray(
+                self.read(array.name, *self.plan.shard_rows(shard)).astype(little, copy=False)
+            )
+            for row in block:
+                yield row.tobytes()
+
+
+def _open_arrays(store: Path, *, mode: Any) -> zarr.Group:
+    try:
+        return zarr.open_group(store / ARRAYS, mode=mode, zarr_format=3)
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{store / ARRAYS} cannot be opened ({error}); `vstats verify` checks the store"
+        ) from error
+
+
+def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:
+    shape = (plan.rows, *array.shape)
+    shard = (plan.shard_size, *array.shape)
+    if array.chunk_rows:
+        chunk, codecs = (1, *array.shape), [zarr.codecs.Crc32cCodec()]
+    else:
+        chunk, codecs = shard, [zarr.codecs.ZstdCodec(level=3, checksum=True)]
+    group.create_array(
+        array.name,
+        shape=shape,
+        chunks=chunk,
+        shards=shard,
+        dtype=array.dtype,
+        fill_value=array.fill,
+        compressors=codecs,
+        chunk_key_encoding={"name": "default", "separator": "."},
+    )
