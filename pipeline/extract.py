@@ -1,0 +1,432 @@
+"""The main job: understand the input, plan, compute what is missing, commit."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from vstats.pipeline import store as stores
+from vstats.pipeline.config import ExtractConfig, RunConfig
+from vstats.pipeline.durable import file_sha256
+from vstats.pipeline.errors import ConfigMismatch, StoreError, UsageError
+from vstats.pipeline.execute import Executor, open_executor
+from vstats.pipeline.manifest import Manifest, manifest_digest, path_of_key, read_manifest
+from vstats.pipeline.plan import ShardTask, VideoRows, automatic_shard_size, clip_starts, video_rows
+from vstats.pipeline.probe import ProbeResult, probe_all
+from vstats.pipeline.progress import NoProgress, Progress
+from vstats.pipeline.records import Failure, ManifestRow, PlannedRow, VideoProbe, VideoRecord
+from vstats.pipeline.store import Store, StoredArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractReport:
+    """What a run did.
+
+    `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this
+    run. `digest` is "" for a dry run.
+    """
+
+    store: str
+    digest: str
+    rows: int
+    labelled: int
+    shards: int
+    shard_size: int
+    videos: dict[str, int]
+    failures: tuple[Failure, ...]
+    expected_bytes: int
+    computed_rows: int
+    seconds: float
+    already_complete: bool = False
+
+    @property
+    def failed(self) -> int:
+        """Videos and rows that failed, skipped and missing videos not counted."""
+        return sum(1 for f in self.failures if f.status == "failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A plan before it is written: rows fixed, nothing on disk."""
+
+    index: dict[str, stores.Array]
+    videos: tuple[VideoRecord, ...]
+    failures: tuple[Failure, ...]
+    shard_size: int
+
+    @property
+    def rows(self) -> int:
+        """Number of planned rows."""
+        return sum(video.rows for video in self.videos)
+
+
+def extract(
+    inputs: Sequence[str],
+    output: str | Path,
+    config: ExtractConfig,
+    run: RunConfig,
+    *,
+    root: str | None = None,
+    kind: str = "auto",
+    classes: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Label every video of `inputs` into the store at `output`, continuing where an earlier run stopped.
+
+    Parameters
+    ----------
+    inputs, root, kind, classes
+        See `vstats.pipeline.manifest.read_manifest`.
+    output : path
+        The store's folder.
+    config : ExtractConfig
+        What to compute.
+    run : RunConfig
+        How to compute it.
+    dry_run : bool
+        Plan only, and write nothing.
+    progress : Progress, optional
+        Is told how far the work is.
+
+    Raises
+    ------
+    ManifestError
+        The input cannot be understood.
+    ConfigMismatch
+        The store was planned with another configuration or input.
+    StoreError
+        The disk refused.
+    WorkerError
+        Workers broke down again and again.
+    """
+    began = time.perf_counter()
+    progress = progress or NoProgress()
+    path = Path(output)
+    manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
+    if run.overwrite and not dry_run:
+        _remove_store(path)
+    existing = _existing(path)
+    if existing == "planned":
+        store = Store.open(path, incomplete=True)
+        _check_same(
+            store.plan.config, store.plan.input_sha256, [v.key for v in store.videos], config, manifest, path
+        )
+        if store.committed is not None and _all_files_there(store):
+            return _report(store, began, already_complete=True)
+        if dry_run:
+            return _report(store, began)
+    from vstats.pipeline import shard
+
+    if run.workers:
+        shard.warm_up(config)
+    with open_executor(run.workers) as executor:
+        if existing != "planned":
+            cache = path / stores.PROBES
+            probes = probe_all(manifest.rows, executor, progress, None if dry_run else cache)
+            draft = draft_plan(manifest, probes, config, run)
+            if dry_run:
+                return _dry_report(path, draft, config, began)
+            _write_plan(path, draft, manifest, config)
+        computed = 0
+        for _ in range(3):
+            computed += _run_shards(path, executor, progress)
+            damaged = _drop_damaged(path)
+            if not damaged:
+                break
+        else:
+            raise StoreError(f"{path}: shards {damaged} are damaged on disk again and again; check the disk")
+    store = Store.open(path, incomplete=True)
+    _commit(store, computed, began)
+    return _report(Store.open(path), began, computed=computed)
+
+
+# --------------------------------------------------------------------------------------------------- planning
+
+
+def draft_plan(
+    manifest: Manifest, probes: Mapping[str, ProbeResult], config: ExtractConfig, run: RunConfig
+) -> Draft:
+    """Fix every row: videos in the order of their keys, clips by first frame, crops and flips as configured."""
+    videos: list[VideoRecord] = []
+    failures: list[Failure] = []
+    rows: list[PlannedRow] = []
+    present = {row.key for row in manifest.rows}
+    for asked in sorted((*manifest.rows, *manifest.missing), key=lambda row: row.key.encode()):
+        record, failure = _plan_video(asked, probes.get(asked.key) if asked.key in present else None, config)
+        if failure is not None:
+            failures.append(failure)
+        if record.status == "planned":
+            mine = list(video_rows(len(videos), asked.key, record.frames, config, asked.start_frames))
+            rows.extend(mine)
+            record = VideoRecord(**{**asdict(record), "rows": len(mine)})
+        videos.append(record)
+    return Draft(
+        index=stores.index_columns(rows),
+        videos=tuple(videos),
+        failures=tuple(failures),
+        shard_size=run.shard_size or automatic_shard_size(len(rows)),
+    )
+
+
+def _plan_video(
+    asked: ManifestRow, found: ProbeResult | None, config: ExtractConfig
+) -> tuple[VideoRecord, Failure | None]:
+    named = {"key": asked.key, "label": asked.label, "class_name": asked.class_name}
+    if found is None:
+        message = f"{asked.path} is not there"
+        failure = Failure(key=asked.key, status="missing", stage="find", error="Missing", message=message)
+        return VideoRecord(**named, status="missing", error=message), failure
+    if found.probe is None:
+        failure = Failure(
+            key=asked.key, status="failed", stage=found.stage, error="DecodeError", message=found.message
+        )
+        return VideoRecord(**named, status="failed", error=found.message), failure
+    facts = {name: getattr(found.probe, name) for name in VideoProbe.__slots__}
+    frames = found.probe.frames
+    starts = clip_starts(frames, config, asked.start_frames)
+    dropped = [s for s in asked.start_frames or () if s not in starts]
+    short = f"{frames} frames decode and a clip reads {config.span}; --short loop would repeat the video"
+    if not starts:
+        failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=short)
+        return VideoRecord(**named, status="skipped", error=short, **facts), failure
+    if dropped:
+        listed = len(asked.start_frames or ())
+        message = f"{len(dropped)} of {listed} listed clips run past the end, first at {dropped[0]}: {short}"
+        failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=message)
+        return VideoRecord(**named, status="planned", error=message, **facts), failure
+    return VideoRecord(**named, status="planned", **facts), None
+
+
+def _write_plan(path: Path, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
+    from vstats.pipeline.provenance import machine, versions
+    from vstats.pipeline.shard import row_arrays
+
+    plan = stores.Plan(
+        config=config,
+        rows=draft.rows,
+        shard_size=draft.shard_size,
+        root=manifest.root,
+        source=manifest.source,
+        kind=manifest.kind,
+        input_sha256=manifest_digest(manifest),
+        arrays=(*stores.INDEX, *row_arrays(config)),
+        versions=versions(),
+        machine=machine(),
+        planned_at=_now(),
+    )
+    stores.plan_store(path, plan, draft.index, draft.videos, draft.failures)
+
+
+# ---------------------------------------------------------------------------------------------------- running
+
+
+def shard_tasks(store: Store, shards: Sequence[int]) -> Iterator[ShardTask]:
+    """Yield the tasks of `shards`, each with its rows grouped by video."""
+    for shard in shards:
+        start, stop = store.plan.shard_rows(shard)
+        yield rows_task(store, shard, start, stop)
+
+
+def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:
+    """Return the task of rows `start` to `stop` (excluded), with videos under `root` or where they were planned."""
+    folder = root or store.plan.root
+    grouped: dict[int, list[PlannedRow]] = {}
+    for row in store.planned_rows(start, stop):
+        grouped.setdefault(row.video, []).append(row)
+    videos = tuple(
+        VideoRows(
+            path=str(Path(folder) / path_of_key(store.videos[number].key)),
+            record=store.videos[number],
+            rows=tuple(rows),
+        )
+        for number, rows in grouped.items()
+    )
+    return ShardTask(
+        store=str(store.path), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
+        plan_sha256=store.plan_sha256,
+    )  # fmt: skip
+
+
+def _run_shards(path: Path, executor: Executor, progress: Progress) -> int:
+    from vstats.pipeline.shard import run_shard
+
+    store = Store.open(path, incomplete=True)
+    todo = [s for s in range(store.plan.shards) if stores.read_receipt(path, s, store.plan_sha256) is None]
+    if not todo:
+        return 0
+    left = sum(stop - start for start, stop in map(store.plan.shard_rows, todo))
+    progress.start("labelling", store.rows, "clip", done=store.rows - left)
+    for receipt in executor.run(run_shard, shard_tasks(store, todo)):
+        rows = receipt.stop - receipt.start
+        progress.advance(rows, rows - receipt.labelled)
+    progress.finish()
+    return left
+
+
+def _drop_damaged(path: Path) -> list[int]:
+    """Remove the receipts of shards whose files are not what was written, and return their numbers."""
+    store = Store.open(path, incomplete=True)
+    damaged = []
+    for shard in range(store.plan.shards):
+        receipt = stores.read_receipt(path, shard, store.plan_sha256)
+        if receipt is None or any(
+            file_sha256(path / name) != sha for name, (sha, _) in receipt.files.items()
+        ):
+            damaged.append(shard)
+            stores.receipt_path(path, shard).unlink(missing_ok=True)
+    return damaged
+
+
+def _commit(store: Store, computed: int, began: float) -> None:
+    failures = [f for f in store.failures() if not f.rows]
+    failed_rows: dict[str, int] = {}
+    messages: dict[str, str] = {}
+    labelled = 0
+    totals: dict[str, float] = {}
+    for receipt in store.receipts():
+        labelled += receipt.labelled
+        failures.extend(receipt.failures)
+        for failure in receipt.failures:
+            failed_rows[failure.key] = failed_rows.get(failure.key, 0) + len(failure.rows)
+            messages.setdefault(failure.key, failure.message)
+        for stage, seconds in receipt.seconds.items():
+            totals[stage] = round(totals.get(stage, 0.0) + seconds, 3)
+    videos = [
+        _settled(video, failed_rows.get(video.key, 0), messages.get(video.key)) for video in store.videos
+    ]
+    facts = {
+        "rows": store.rows,
+        "labelled": labelled,
+        "worker_seconds": totals,
+        "last_run": {"rows": computed, "seconds": round(time.perf_counter() - began, 3)},
+        "committed_at": _now(),
+    }
+    stores.commit(store, videos, failures, facts)
+
+
+def _settled(video: VideoRecord, failed_rows: int, message: str | None) -> VideoRecord:
+    if not video.rows:
+        return video
+    status = "ok" if failed_rows == 0 else "failed" if failed_rows == video.rows else "partial"
+    return VideoRecord(**{**asdict(video), "status": status, "error": message or video.error})
+
+
+# ---------------------------------------------------------------------------------------------------- existing
+
+
+def _existing(path: Path) -> str:
+    """Return "planned", "none" or raise if something else stands at `path`."""
+    if not path.exists():
+        return "none"
+    if not path.is_dir():
+        raise UsageError(f"{path} is a file; -o takes the folder of a store, such as labels.vstats")
+    if (path / "plan.json").is_file():
+        return "planned"
+    names = {entry.name for entry in path.iterdir()}
+    ours = {"probes.jsonl", "labels.zarr", "ledger", "videos.parquet", "failures.jsonl"}
+    strange = sorted(n for n in names - ours if not n.endswith(".partial"))
+    if strange:
+        raise UsageError(
+            f"{path} is not a vstats store and not empty (it holds {strange[0]}); choose another folder"
+        )
+    return "none"
+
+
+def _remove_store(path: Path) -> None:
+    if path.exists() and _existing(path) == "planned":
+        try:
+            # The plan goes first: what a kill leaves behind is then an unplanned store, which the next run replaces.
+            for name in ("COMMIT.json", "plan.json"):
+                (path / name).unlink(missing_ok=True)
+            shutil.rmtree(path)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be removed: {error.strerror or error}") from error
+
+
+def _check_same(
+    planned: ExtractConfig, planned_input: str, planned_keys: list[str], config: ExtractConfig,
+    manifest: Manifest, path: Path,
+) -> None:  # fmt: skip
+    found = planned.differences(config)
+    if planned_input != manifest_digest(manifest):
+        before, now = set(planned_keys), {row.key for row in (*manifest.rows, *manifest.missing)}
+        new, gone = sorted(now - before), sorted(before - now)
+        found += [f"input: {len(new)} videos are new (first: {new[0]})"] if new else []
+        found += [f"input: {len(gone)} videos are gone (first: {gone[0]})"] if gone else []
+        found += (
+            []
+            if new or gone
+            else ["input: labels or listed clips of the videos differ, or which are missing"]
+        )
+    if found:
+        raise ConfigMismatch(
+            f"{path} was planned differently:\n  " + "\n  ".join(found) + "\n"
+            "Repeat the earlier options, choose another -o, or give --overwrite to start anew"
+        )
+
+
+def _all_files_there(store: Store) -> bool:
+    try:
+        lines = (store.path / stores.MANIFEST).read_text().splitlines()
+    except OSError:
+        return False
+    return all((store.path / line.partition("  ")[2]).is_file() for line in lines)
+
+
+# ---------------------------------------------------------------------------------------------------- reporting
+
+
+def _report(
+    store: Store, began: float, *, computed: int = 0, already_complete: bool = False
+) -> ExtractReport:
+    return ExtractReport(
+        store=str(store.path),
+        digest=store.digest if store.committed is not None else "",
+        rows=store.rows,
+        labelled=store.committed["labelled"] if store.committed is not None else 0,
+        shards=store.plan.shards,
+        shard_size=store.plan.shard_size,
+        videos=_by_status(store.videos),
+        failures=tuple(store.failures()),
+        expected_bytes=_bytes(store.plan.arrays, store.rows),
+        computed_rows=computed,
+        seconds=time.perf_counter() - began,
+        already_complete=already_complete,
+    )
+
+
+def _dry_report(path: Path, draft: Draft, config: ExtractConfig, began: float) -> ExtractReport:
+    from vstats.pipeline.shard import row_arrays
+
+    return ExtractReport(
+        store=str(path),
+        digest="",
+        rows=draft.rows,
+        labelled=0,
+        shards=-(-draft.rows // draft.shard_size),
+        shard_size=draft.shard_size,
+        videos=_by_status(draft.videos),
+        failures=draft.failures,
+        expected_bytes=_bytes((*stores.INDEX, *row_arrays(config)), draft.rows),
+        computed_rows=0,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _bytes(arrays: Sequence[StoredArray], rows: int) -> int:
+    return rows * sum(int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for a in arrays)
+
+
+def _by_status(videos: Sequence[VideoRecord]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for video in videos:
+        counts[video.status] = counts.get(video.status, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,202 @@
+"""Is a store what was committed, and does the same input still give the same labels?"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vstats.pipeline import store as stores
+from vstats.pipeline.durable import file_sha256
+from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
+from vstats.pipeline.execute import open_executor
+from vstats.pipeline.extract import rows_task
+from vstats.pipeline.plan import ShardTask
+from vstats.pipeline.progress import NoProgress, Progress
+from vstats.pipeline.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is not as committed: where (a file, an array or a row), and what is wrong with it."""
+
+    where: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What was checked, and what was found; no finding means that the store is whole."""
+
+    store: str
+    digest: str
+    files: int
+    bytes: int
+    rows_recomputed: int
+    videos_recomputed: int
+    findings: tuple[Finding, ...]
+
+
+def verify(
+    path: str | Path,
+    *,
+    recompute_percent: float = 0.0,
+    root: str | None = None,
+    workers: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Check every file and digest of a store; decode and compute part of it again and compare bits.
+
+    Parameters
+    ----------
+    path : path
+        A finished store.
+    recompute_percent : float
+        Share of the videos to compute again, 0 to 100; at least one when above 0.
+    root : str, optional
+        Where the videos are now; default: where they were when planned.
+    workers : int
+        Worker processes for computing; 0: this process.
+    seed : int
+        Chooses which videos are computed again.
+    progress : Progress, optional
+        Is told how far the work is.
+
+    Raises
+    ------
+    NotAStore, NotCommitted
+        There is no finished store at `path`.
+    """
+    path = Path(path)
+    progress = progress or NoProgress()
+    try:
+        store = Store.open(path)
+    except (NotAStore, NotCommitted):
+        raise
+    except StoreError as error:
+        return _report(path, "", 0, 0, [Finding(where=str(path), message=str(error))])
+    findings, files, size = _check_files(store)
+    if not findings:
+        findings = _check_roots(store)
+    rows = videos = 0
+    if recompute_percent > 0 and not findings:
+        tasks = list(_recompute_tasks(store, recompute_percent, seed, root))
+        videos = len({video.record.key for task in tasks for video in task.videos})
+        progress.start("recomputing", sum(t.stop - t.start for t in tasks), "clip")
+        with open_executor(workers) as executor:
+            for task_rows, found in executor.run(recompute, tasks):
+                rows += task_rows
+                findings.extend(found)
+                progress.advance(task_rows, len(found))
+        progress.finish()
+    return _report(path, store.digest, files, size, findings, rows, videos)
+
+
+def recompute(task: ShardTask) -> tuple[int, list[Finding]]:
+    """Compute rows again, and return their number and every array of every row that comes out otherwise."""
+    from vstats.pipeline.shard import compute_rows
+
+    store = Store.open(task.store)
+    computed = compute_rows(task)
+    reasons = {row: failure.message for failure in computed.failures for row in failure.rows}
+    findings = []
+    for name, value in computed.values.items():
+        stored = store.read(name, task.start, task.stop)
+        same = (_row_bits(stored) == _row_bits(value)).all(axis=1)
+        for offset in np.flatnonzero(~same).tolist():
+            row = task.start + offset
+            was, now = _brief(stored[offset]), _brief(value[offset])
+            message = f"{name}: the store holds {was}, computing again gives {now}"
+            reason = reasons.get(row)
+            findings.append(
+                Finding(where=f"row {row} ({_key_of(task, row)})", message=f"{message}: {reason}" if reason else message)
+            )
+    return task.stop - task.start, findings
+
+
+def _check_files(store: Store) -> tuple[list[Finding], int, int]:
+    assert store.committed is not None
+    try:
+        content = (store.path / stores.MANIFEST).read_bytes()
+    except OSError as error:
+        return [Finding(where=stores.MANIFEST, message=f"cannot be read: {error.strerror}")], 0, 0
+    if hashlib.sha256(content).hexdigest() != store.committed["manifest_sha256"]:
+        return [Finding(where=stores.MANIFEST, message="is damaged: its sha256 is not the one in COMMIT.json")], 0, 0
+    findings: list[Finding] = []
+    listed = dict(reversed(line.split("  ", 1)) for line in content.decode().splitlines())
+    size = 0
+    for name, sha256 in listed.items():
+        file = store.path / name
+        if not file.is_file():
+            findings.append(Finding(where=name, message="is missing"))
+        elif file_sha256(file) != sha256:
+            findings.append(Finding(where=name, message="is damaged: its bytes are not those that were written"))
+        else:
+            size += file.stat().st_size
+    for name in sorted(set(store.files()) - listed.keys()):
+        findings.append(Finding(where=name, message="does not belong to the store"))
+    return findings, len(listed), size
+
+
+def _check_roots(store: Store) -> list[Finding]:
+    assert store.committed is not None
+    committed: dict[str, str] = store.committed["roots"]
+    computed = store.compute_roots()
+    names = sorted({*committed, *computed})
+    findings = [
+        Finding(where=name, message="its digest is not the one in COMMIT.json")
+        for name in names
+        if committed.get(name) != computed.get(name)
+    ]
+    if not findings and stores.root_of_roots(computed) != store.digest:
+        findings.append(Finding(where=stores.COMMIT, message="its digest is not that of its arrays"))
+    return findings
+
+
+def _recompute_tasks(store: Store, percent: float, seed: int, root: str | None) -> Iterator[ShardTask]:
+    owners = store.read("index/video")
+    with_rows = np.unique(owners).tolist()
+    wanted = min(len(with_rows), math.ceil(len(with_rows) * percent / 100))
+
+    def draw(video: int) -> bytes:
+        return hashlib.sha256(f"{seed}\0{store.videos[video].key}".encode()).digest()
+
+    for video in sorted(sorted(with_rows, key=draw)[:wanted]):
+        first, last = np.searchsorted(owners, [video, video + 1]).tolist()
+        for start in range(first, last, store.plan.shard_size):
+            yield rows_task(store, -1, start, min(last, start + store.plan.shard_size), root=root)
+
+
+def _row_bits(value: stores.Array) -> stores.Array:
+    return np.ascontiguousarray(value).reshape(len(value), -1).view(np.uint8)
+
+
+def _brief(value: stores.Array) -> str:
+    flat = np.asarray(value).ravel().tolist()
+    return str(flat if len(flat) <= 8 else f"{flat[:8]} ...")
+
+
+def _key_of(task: ShardTask, row: int) -> str:
+    position = row - task.start
+    for video in task.videos:
+        if position < len(video.rows):
+            return video.record.key
+        position -= len(video.rows)
+    return "?"
+
+
+def _report(
+    path: Path, digest: str, files: int, size: int, findings: list[Finding], rows: int = 0, videos: int = 0
+) -> VerifyReport:
+    return VerifyReport(
+        store=str(path),
+        digest=digest,
+        files=files,
+        bytes=size,
+        rows_recomputed=rows,
+        videos_recomputed=videos,
+        findings=tuple(findings),
+    )
