@@ -1,0 +1,156 @@
+"""`vstats extract`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vstats.cli.progress import progress_for_stderr
+
+
+def _default_workers() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:  # noqa: ARG001
+    return tuple(item.strip() for item in value.split(",") if item.strip())
+
+
+@click.command("extract")
+@click.argument("inputs", nargs=-1, metavar="INPUT...")
+@click.option("-o", "--output", metavar="STORE", help="Folder of the store, such as labels.vstats.")
+@click.option("--root", metavar="DIR", help="Folder that listed paths are relative to.  [default: the list's own]")
+@click.option("--kind", default="auto", show_default=True, help="Kind of list, where it is not recognised.")
+@click.option("--classes", metavar="FILE", help="List of class names (classInd.txt, a label map).")
+@click.option("--profile", default="sts", show_default=True, type=click.Choice(["sts", "sts-released", "mas-released"]),
+              help="Definition of the labels; the released ones repeat the authors' published code.")
+@click.option("--clips-per-video", type=click.IntRange(1), metavar="K", help="Clips a video, evenly spread.  [default: 1]")
+@click.option("--clip-step", type=click.IntRange(1), metavar="N", help="Instead: a clip every N frames.")
+@click.option("--clip-length", default=16, show_default=True, type=click.IntRange(2), help="Frames a clip.")
+@click.option("--frame-stride", default=1, show_default=True, type=click.IntRange(1), help="Step between a clip's frames.")
+@click.option("--crops", default="center", show_default=True, help="center, corners, five or random:K crops a clip.")
+@click.option("--flip", default="none", show_default=True, type=click.Choice(["none", "both"]),
+              help="both: every row has a left-right mirrored twin.")
+@click.option("--seed", default=0, show_default=True, help="Seed of random crops.")
+@click.option("--short", default="skip", show_default=True, type=click.Choice(["skip", "loop"]),
+              help="Videos shorter than a clip: left out (and recorded), or repeated.")
+@click.option("--flow", default="tvl1", show_default=True,
+              type=click.Choice(["tvl1", "opencv-tvl1", "dis", "farneback"]), help="Flow method.")
+@click.option("--flow-size", default="auto", show_default=True, metavar="SIZE",
+              help="Size at which flow is computed: working, source, short:N or HxW.")
+@click.option("--frame-size", default="128x171", show_default=True, metavar="HxW", help="Size of the working frame.")
+@click.option("--crop-size", default=112, show_default=True, type=click.IntRange(1), help="Side of the crop.")
+@click.option("--save", default="", callback=_save_items, metavar="LIST",
+              help="Also store clips, flow, statistics (comma-separated).")
+@click.option("--statistics", is_flag=True, help="Short for --save statistics.")
+@click.option("--shard-size", default=0, type=click.IntRange(0), metavar="ROWS", help="Rows a shard.  [default: about 64 shards]")
+@click.option("--workers", default=None, type=click.IntRange(0), metavar="N",
+              help="Worker processes; 0 computes in this one.  [default: one a core]")
+@click.option("--overwrite", is_flag=True, help="Start anew where another configuration's store stands.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--demo", is_flag=True, help="Make a few small videos, label them and show what came out.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def command(
+    inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None,
+    clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
+    shard_size: int, workers: int | None, overwrite: bool, dry_run: bool, demo: bool, as_json: bool,
+    **options: Any,
+) -> int:  # fmt: skip
+    """Label every video of INPUT into a store.
+
+    INPUT is a folder, a glob, a video, - (paths on stdin), or a list: UCF101 splits, Kinetics CSV, mmaction2,
+    PyTorchVideo, C3D and STS lists, plain paths, or csv, jsonl and parquet with named columns.
+
+    Running the same command again finishes what is missing and otherwise does nothing.
+
+    \b
+    Examples:
+      vstats extract videos/ -o labels.vstats
+      vstats extract trainlist01.txt --root UCF-101/ --clips-per-video 10 --crops five -o ucf101.vstats
+      vstats extract kinetics-400_train.csv --root train/ --statistics --workers 16 -o k400.vstats
+    """
+    from vstats.pipeline.config import ExtractConfig, RunConfig
+    from vstats.pipeline.errors import UsageError
+
+    if demo:
+        from vstats.pipeline import demo as demo_videos
+
+        if inputs or output:
+            raise UsageError("--demo makes its own videos and its own store: give neither INPUT nor -o with it")
+        folder = Path("vstats-demo")
+        inputs, output = (str(demo_videos.make_videos(folder / "videos")),), str(folder / "demo.vstats")
+        clips_per_video, save = clips_per_video or demo_videos.CLIPS_PER_VIDEO, (*save, *demo_videos.SAVE)
+    if not inputs:
+        raise UsageError("no INPUT: give a folder, a video or a list (see vstats extract --help), or --demo")
+    if not output:
+        raise UsageError("no store: say with -o where labels go, such as -o labels.vstats")
+    if clips_per_video and clip_step:
+        raise UsageError("--clips-per-video and --clip-step exclude each other: give one")
+    height, _, width = frame_size.partition("x")
+    if not (height.isdigit() and width.isdigit()):
+        raise UsageError(f"--frame-size is {frame_size!r}; it must be HEIGHTxWIDTH, such as 128x171")
+    config = ExtractConfig(
+        clips_per_video=clips_per_video or (0 if clip_step else 1),
+        clip_step=clip_step or 0,
+        working_height=int(height),
+        working_width=int(width),
+        save=(*save, "statistics") if statistics else save,
+        **options,
+    )
+    run = RunConfig(
+        workers=_default_workers() if workers is None else workers, shard_size=shard_size, overwrite=overwrite
+    )
+    from vstats.pipeline.extract import extract
+
+    report = extract(
+        inputs, output, config, run, root=root, kind=kind, classes=classes, dry_run=dry_run,
+        progress=progress_for_stderr(),
+    )  # fmt: skip
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps({**asdict(report), "failed": report.failed, "dry_run": dry_run}))
+    else:
+        _print(report, dry_run)
+        if demo:
+            _show_demo(report.store)
+    return 1 if report.failed else 0
+
+
+def _print(report: Any, dry_run: bool) -> None:
+    videos = ", ".join(f"{count} {status}" for status, count in report.videos.items()) or "none"
+    if dry_run:
+        click.echo(f"would write  {report.store}")
+        click.echo(f"videos       {videos}")
+        click.echo(f"rows         {report.rows}")
+        click.echo(f"shards       {report.shards} of {report.shard_size} rows")
+        click.echo(f"bytes        {report.expected_bytes:,} before compression")
+    else:
+        click.echo(f"store   {report.store}")
+        click.echo(f"videos  {videos}")
+        click.echo(f"rows    {report.labelled} labelled of {report.rows} planned")
+        rate = report.computed_rows / report.seconds if report.seconds else 0.0
+        work = "complete already, nothing to do" if report.already_complete else f"{rate:.1f} clips/s in this run"
+        click.echo(f"time    {report.seconds:.1f} s ({work})")
+        click.echo(f"digest  {report.digest}")
+    left_out = [f for f in report.failures if f.status != "missing"]
+    missing = len(report.failures) - len(left_out)
+    for failure in left_out[:10]:
+        click.echo(f"{failure.status}: {failure.key}: [{failure.stage}] {failure.message}", err=True)
+    if len(left_out) > 10:
+        click.echo(f"... and {len(left_out) - 10} more, all in failures.jsonl", err=True)
+    if missing:
+        click.echo(f"missing: {missing} listed videos are not on disk; `vstats manifest --list-missing` names them", err=True)
+
+
+def _show_demo(store: str) -> None:
+    from vstats.pipeline.report import label_words
+
+    click.echo()
+    for line in label_words(store):
+        click.echo(line)
+    click.echo(f"\nNext: vstats inspect {store}; vstats labels {store} --format csv; vstats verify {store} --recompute 100")
+
+

@@ -1,0 +1,58 @@
+"""`vstats inspect`."""
+
+import json
+from typing import Any
+
+import click
+
+@click.command("inspect")
+@click.argument("store", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(store: str, as_json: bool) -> None:
+    """Show what is in STORE, finished or not: rows, videos, options, label histograms, failures, versions."""
+    from dataclasses import asdict
+
+    from vstats.pipeline.report import inspect
+    from vstats.pipeline.store import Store
+
+    facts = inspect(Store.open(store, incomplete=True))
+    if as_json:
+        click.echo(json.dumps(asdict(facts)))
+        return
+    state = f"complete, {facts.committed_at}" if facts.complete else "NOT FINISHED: run the same extract command again"
+    lines = {
+        "store": f"{facts.path} ({facts.bytes:,} bytes)",
+        "state": state,
+        "digest": facts.digest or "none yet",
+        "videos": _pairs(facts.videos),
+        "rows": _pairs(facts.rows),
+        "shards": f"{facts.shards_done} of {facts.shards} done, {facts.shard_size} rows each",
+        "no motion": f"{facts.no_motion:.1%} of labelled rows",
+        "damage": f"{facts.lost_packets} lost packets, {facts.corrupt_frames} damaged frames in the videos",
+        "input": f"{facts.input['source']} ({facts.input['kind']}), root {facts.input['root']}",
+        "planned": f"{facts.planned_at} on {facts.machine['host']} ({facts.machine['cpu']})",
+        "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()}) + " summed over workers",
+        "fingerprint": facts.fingerprint,
+        "options": _pairs({name: value for name, value in facts.config.items() if name != "tvl1"}),
+        "tvl1": _pairs(facts.config["tvl1"]),
+        "versions": _pairs(facts.versions),
+    }
+    for name, text in lines.items():
+        click.echo(f"{name:<12} {text}")
+    click.echo("\narrays")
+    for name, kind in facts.arrays.items():
+        click.echo(f"  {name:<36} {kind}")
+    if any(facts.histograms.values()):
+        click.echo("\nlabels (value: rows; 0 is undefined)")
+        for name, counts in facts.histograms.items():
+            click.echo(f"  {name:<36} {_pairs(counts)}")
+    if facts.failures:
+        click.echo(f"\nwithout labels ({len(facts.failures)})")
+        for failure in facts.failures[:20]:
+            click.echo(f"  {failure['status']:<8} {failure['key']}: [{failure['stage']}] {failure['message']}")
+        if len(facts.failures) > 20:
+            click.echo(f"  ... and {len(facts.failures) - 20} more, all in failures.jsonl")
+
+
+def _pairs(facts: dict[Any, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items()) or "none"

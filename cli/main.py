@@ -1,0 +1,87 @@
+"""The `vstats` command: finds the sub-command, and turns errors into messages and exit codes."""
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+COMMANDS = {
+    "extract": "Label videos: a folder or data set list -> a store.",
+    "manifest": "Show how an input list is understood.",
+    "inspect": "Show what is in a store.",
+    "labels": "Write a store's labels as csv, jsonl or parquet.",
+    "verify": "Check every file of a store, and recompute labels.",
+    "digest": "Print the digest of a store's labels.",
+    "diff": "Compare the labels of two stores.",
+}
+"""Every command, each a file of this folder with a click command named `command`."""
+
+EXIT_CODES = """\b
+Exit codes: 0 complete; 1 finished, some videos failed; 2 wrong use; 3 a verify or diff found a difference;
+            4 the store or disk refused; 130 interrupted (run the same command again to go on)."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file only when the command is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"vstats.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(package_name="vstats")
+def cli() -> None:
+    """Motion and appearance statistics of videos: computed once, exactly, and made to be shared."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = cli.main(arguments, prog_name="vstats", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was finished is kept: run the same command again to go on", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does: not an error, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        code = _explain(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> int:
+    from vstats.kernels.errors import VstatsError
+
+    if isinstance(error, VstatsError):
+        click.echo(f"vstats: {error}", err=True)
+        return int(getattr(error, "exit_code", 2))
+    raise error
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+

@@ -1,0 +1,104 @@
+"""The house stands as its picture says: layers, packaging, who may import what, and how fast help comes."""
+
+import ast
+import configparser
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / room).rglob("*.py"))]
+ONLY_IMPORT = {
+    "av": "pipeline/decode.py",
+    "zarr": "pipeline/store.py",
+    "dask": "pipeline/execute.py",
+    "distributed": "pipeline/execute.py",
+    "tqdm": "cli/progress.py",
+    "numba": "kernels/cpu/jit.py",
+}
+HEAVY = ("numpy", "numba", "cupy", "dask", "distributed", "zarr", "torch", "av", "cv2", "pyarrow")
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import; write vstats.... in full"
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_layers_are_kept() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Contracts: 2 kept, 0 broken" in done.stdout
+
+
+@pytest.mark.parametrize("package", sorted(ONLY_IMPORT))
+def test_each_library_has_one_door(package: str) -> None:
+    doors = {
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if any(name == package or name.startswith(package + ".") for name in imported(path))
+    }
+    assert doors == {ONLY_IMPORT[package]}
+
+
+def test_every_folder_with_code_is_packaged() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    folders = {f"vstats.{path.parent.relative_to(ROOT)}".replace("/", ".") for path in SOURCES}
+    assert listed == folders
+
+
+def test_jitted_functions_call_no_jitted_function_of_another_file() -> None:
+    # Numba's cache notices a change of the file that a function stands in, and of no other.
+    for path in (ROOT / "kernels" / "cpu").glob("*.py"):
+        foreign = {n for n in imported(path) if n.startswith("vstats.kernels.cpu")}
+        assert foreign <= {"vstats.kernels.cpu.jit", "vstats.kernels.cpu.jit.kernel"}, path
+
+
+def test_help_loads_nothing_heavy() -> None:
+    script = (
+        "import sys, json\n"
+        "from vstats.cli.main import cli\n"
+        "try: cli.main(['--help'], prog_name='vstats')\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    assert "Commands:" in done.stdout
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("command", ["extract", "manifest", "inspect", "labels", "verify", "digest", "diff"])
+def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
+    script = (
+        "import sys, json\n"
+        "from vstats.cli.main import cli\n"
+        f"try: cli.main([{command!r}, '--help'], prog_name='vstats')\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(json.loads(done.stdout.splitlines()[-1])) & set(HEAVY)
+
+
+def test_no_drawer_without_an_owner() -> None:
+    assert not [p for p in SOURCES if p.stem in ("utils", "helpers", "common", "misc")]
+
+
+def test_types_and_style() -> None:
+    for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):
+        done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
