@@ -4,6 +4,7 @@
 
     VstatsError
     ├── InputError (ValueError)             an array or parameter that a kernel cannot take
+    │   └── NoLabel                         a clip that the chosen profile has no label for
     ├── BackendUnavailable (ImportError)    a backend whose library or device is not there
     └── PipelineError                       everything with a file, a process or a network in it
                                             (`vstats.pipeline.errors`)
@@ -16,6 +17,10 @@ class VstatsError(Exception):
 
 class InputError(VstatsError, ValueError):
     """An argument has a shape, dtype or value that cannot be computed on; the message says which and what was wanted."""
+
+
+class NoLabel(InputError):
+    """A clip is well formed, but the chosen profile has no label for it (`mas-released` on a clip without motion)."""
 
 
 class BackendUnavailable(VstatsError, ImportError):

@@ -6,13 +6,18 @@
 """
 
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vstats.kernels.cpu import resize as _resize
-from vstats.kernels.errors import InputError
+from vstats.kernels import patterns as _patterns
+from vstats.kernels import profiles as _profiles
+from vstats.kernels import standard as _standard
+from vstats.kernels.errors import InputError, NoLabel
+from vstats.kernels.measure import check_finite as _check_finite
 
 
 def rgb_to_gray(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -130,3 +135,111 @@ def _size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _as_4d(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(frames).reshape(-1, *frames.shape[-3:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipLabels:
+    """Labels of one clip.
+
+    Parameters
+    ----------
+    values : uint8 [k]
+        Labels from 1, in the order of `columns`; 0 is undefined.
+    margins : float32 [k]
+        By how much each label won, relative to the larger of winner and runner-up: 0 a tie (or undefined), 1 no rival.
+    columns : tuple of str
+        Names of the labels: "motion/pattern_1/u_loc", ...
+    """
+
+    values: npt.NDArray[np.uint8]
+    margins: npt.NDArray[np.float32]
+    columns: tuple[str, ...]
+
+
+def clip_labels(
+    rgb: npt.NDArray[np.uint8],
+    flow: npt.NDArray[np.float32],
+    profile: str = "sts",
+    crop: tuple[int, int] | None = None,
+    size: int = 112,
+    flip: bool = False,
+) -> ClipLabels:
+    """Motion and appearance labels of one clip.
+
+    MAS: Wang et al., CVPR 2019, arXiv 1904.03597 (motion, section 3.2). STS: Wang et al., TPAMI 2021, arXiv 2008.13426
+    (appearance, section 3.3).
+
+    Parameters
+    ----------
+    rgb : uint8 [T, H, W, 3]
+        Frames. The `-released` profiles label 16 frames; a 17th may be given and is left out.
+    flow : float32 [F, H, W, 2]
+        Flow in pixels per frame step, x right, y down, from each frame to the next: T - 1 fields, or T, the last leading
+        out of the clip. "sts-released" wants 16 and sums them all; the others leave the 16th out. Values beyond +-2048
+        count as 2048; the `-released` profiles keep flow in 8 bits over -20..20.
+    profile : {"sts", "sts-released", "mas-released"}
+        Definition of the labels: the papers', or what the authors' code for either of them prints.
+    crop : (int, int) or None
+        Top left corner (y, x) of the crop in the arrays; None where the arrays are the crop. "sts" takes motion boundaries
+        before it crops.
+    size : int
+        Side of the crop in pixels.
+    flip : bool
+        Label the left-right mirror image of the crop; the arrays are given unmirrored. u is mirrored and negated by
+        "sts", only mirrored by the others.
+
+    Returns
+    -------
+    ClipLabels
+        27 labels, or 14 for "mas-released": pattern 1, 2, 3 and the whole crop, motion before appearance.
+
+    Raises
+    ------
+    InputError
+        A shape, dtype, value or option does not fit; the message says which.
+    NoLabel
+        The profile has no label for this clip: "mas-released" and no motion.
+    """
+    chosen = _profiles.get(profile)
+    rgb, flow = np.asarray(rgb), np.asarray(flow)
+    if rgb.dtype != np.uint8 or rgb.ndim != 4 or rgb.shape[3] != 3:
+        raise InputError(f"rgb is {_kind(rgb)}; expected uint8 [T, H, W, 3]")
+    if flow.dtype != np.float32 or flow.ndim != 4 or flow.shape[3] != 2:
+        raise InputError(f"flow is {_kind(flow)}; expected float32 [F, H, W, 2]")
+    if flow.shape[1:3] != rgb.shape[1:3]:
+        raise InputError(f"flow is {_kind(flow)} and rgb is {_kind(rgb)}; both must have one height and width")
+    length = len(rgb)
+    if chosen.released and length == _profiles.RELEASED_LENGTH + 1:
+        length -= 1
+    patterns = tuple(_patterns.get(name) for name in _patterns.STANDARD)
+    size = operator.index(size)
+    chosen.check(length, size, patterns)
+    wanted = chosen.flows_needed(length)
+    if not wanted <= len(flow) <= length:
+        raise InputError(
+            f"flow has {len(flow)} fields; profile {profile!r} needs {wanted} for {length} frames"
+            + (" (one leads out of the last frame)" if chosen.extra_flow else "")
+        )
+    H, W = rgb.shape[1:3]
+    if crop is None:
+        if (H, W) != (size, size):
+            raise InputError(f"frames are {H}x{W} and the crop is {size}x{size}; say where with crop=(y, x)")
+        crop = (0, 0)
+    y, x = (operator.index(c) for c in crop)
+    if not (0 <= y <= H - size and 0 <= x <= W - size):
+        raise InputError(f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside frames of {H}x{W}")
+    flow = flow[:wanted]
+    _check_finite(flow)
+    families = [_standard.FAMILIES[name] for name in chosen.families]
+    m = _profiles.measure(
+        rgb[:length], flow, [(y, x, bool(flip))], profile=chosen, patterns=patterns, size=size
+    )
+    decided, refusals = _profiles.label(m, families, patterns, chosen)
+    if refusals[0] is not None:
+        raise NoLabel(refusals[0])
+    groups = [g for f in families for g in f.groups(patterns)]
+    return ClipLabels(
+        values=np.concatenate([decided[g.name].labels[0] for g in groups]),
+        margins=np.concatenate([decided[g.name].margins[0] for g in groups]),
+        columns=tuple(f"{g.name}/{c.name}" for g in groups for c in g.columns),
+    )

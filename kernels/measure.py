@@ -1,0 +1,219 @@
+"""What labels are read from, measured once a clip and shared by all its crops and flips.
+
+Boundaries are computed once, region sums once a crop; a flipped row takes the same whole numbers in mirrored blocks
+and mirrored bins. See `vstats.kernels.patterns.Layout` for blocks and regions.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vstats.kernels.cpu import blocks, boundary, colour
+from vstats.kernels.errors import InputError
+from vstats.kernels.patterns import Layout, Pattern
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+PIXEL = np.float32(1 / 65536)
+"""Magnitudes are counted in 1/65536 of a pixel; the product with a power of two is exact."""
+
+# The 8 bins of a mirrored field: its d/dx alone changes sign where values only change place, its d/dy alone where they
+# are negated as well.
+_BINS_SAME = np.arange(8)
+_BINS_DX_NEGATED = (4 - np.arange(8)) % 8
+_BINS_DY_NEGATED = (-np.arange(8)) % 8
+
+
+class Measurements:
+    """The measured facts of some rows: crops, mirrored or not, of one clip.
+
+    Parameters
+    ----------
+    rgb : uint8 [T, H, W, 3]
+        Frames at the working size.
+    flow : float32 [F, H, W, 2]
+        Flow at the working size, pixels per frame step, x right, y down; finite.
+    crops : sequence of (y, x, flip)
+        The n rows: top left corner of the crop in the working frame, and whether it is mirrored left to right.
+    layout : Layout
+        Blocks of all patterns that will be asked for.
+    frames_compared : int
+        Leading flow fields that the frame label chooses from.
+    boundary_on_crop : bool
+        Take boundaries on the crop, as the authors' code does, and not on the working frame.
+    negate_mirrored_u : bool
+        Negate u in mirrored rows, as a mirrored scene would.
+
+    Notes
+    -----
+    Arrays are taken as they are; `vstats.kernels.ops` and `vstats.pipeline.labels` check them. Boundaries are of equation
+    (1) of MAS (CVPR 2019); overlap and dominant colour are section 3.3 of STS (TPAMI 2021).
+    """
+
+    def __init__(
+        self,
+        rgb: U8,
+        flow: F32,
+        crops: Sequence[tuple[int, int, bool]],
+        *,
+        layout: Layout,
+        frames_compared: int,
+        boundary_on_crop: bool,
+        negate_mirrored_u: bool,
+    ) -> None:
+        self._rgb = _plain(rgb)
+        self._flow = _plain(flow)
+        self.layout = layout
+        self.rows = tuple((int(y), int(x), bool(flip)) for y, x, flip in crops)
+        self.frames_compared = frames_compared
+        self._boundary_on_crop = boundary_on_crop
+        corners: dict[tuple[int, int], int] = {}
+        for y, x, _ in self.rows:
+            corners.setdefault((y, x), len(corners))
+        self._corners = tuple(corners)
+        self._corner = np.array([corners[y, x] for y, x, _ in self.rows], np.intp)
+        self._flip = np.array([flip for _, _, flip in self.rows], np.intp)
+        mirrored_u = _BINS_DY_NEGATED if negate_mirrored_u else _BINS_DX_NEGATED
+        self._u_sign = np.float32(-1 if negate_mirrored_u else 1)
+        self._bins = np.stack([np.stack([_BINS_SAME, _BINS_SAME]), np.stack([mirrored_u, _BINS_DX_NEGATED])])
+
+    def masks(self, pattern: Pattern) -> npt.NDArray[np.bool_]:
+        """Return the pattern's blocks, bool [K, size, size]."""
+        return pattern.masks(self.layout.size)
+
+    def rgb(self, row: int) -> U8:
+        """Return the row's pixels, uint8 [T, size, size, 3], mirrored where the row is."""
+        return self._cropped(self._rgb, row)
+
+    def flow(self, row: int) -> F32:
+        """Return the row's flow, float32 [F, size, size, 2], mirrored where the row is."""
+        flow = self._cropped(self._flow, row)
+        if self.rows[row][2] and self._u_sign < 0:
+            flow = np.stack([-flow[..., 0], flow[..., 1]], axis=-1)
+        return flow
+
+    def orientation(self, pattern: Pattern) -> I64:
+        """Return magnitudes by direction in 1/65536 pixel, int64 [n, 2 (u, v), K, 8]."""
+        blocks_of_row = self.layout.columns[pattern.name][self._flip]
+        return self._motion[
+            self._corner[:, None, None, None],
+            np.arange(2)[None, :, None, None],
+            blocks_of_row[:, None, :, None],
+            self._bins[self._flip][:, :, None, :],
+        ]
+
+    def area(self, pattern: Pattern) -> I64:
+        """Return the pixels of each block, int64 [K]."""
+        return self.layout.area[self.layout.columns[pattern.name][0]]
+
+    def frames(self) -> I64:
+        """Return each compared field's magnitude over the crop in 1/65536 pixel, int64 [n, 2 (u, v), G]."""
+        return self._frame_sums[self._corner]
+
+    def overlap(self, pattern: Pattern) -> I64:
+        """Return intersection and union of colour histograms over time, int64 [n, K, 3 (R, G, B), 2]."""
+        return self._colour[0][self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
+
+    def colours(self, pattern: Pattern | None) -> I64:
+        """Return pixels by colour class over all frames: int64 [n, K, 8], or [n, 8] of the crop where pattern is None."""
+        counts = self._colour[1]
+        if pattern is None:
+            return counts[self._corner, -1]
+        return counts[self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
+
+    @cached_property
+    def accumulated(self) -> F32:
+        """Sum of the motion boundaries over the clip, float32 [2 (d/dx, d/dy), H, W, 2 (u, v)], working frame."""
+        return self._frame_boundaries[1].reshape(2, *self._flow.shape[1:])
+
+    @cached_property
+    def _frame_boundaries(self) -> tuple[npt.NDArray[np.int32], F32]:
+        return _boundaries(self._flow, self.frames_compared)
+
+    @cached_property
+    def _motion_sums(self) -> tuple[I64, I64]:
+        n, layout = len(self._corners), self.layout
+        votes = np.zeros((n, 2, layout.regions, 8), np.int64)
+        sums = np.empty((n, 2, layout.blocks, 8), np.int64)
+        frames = np.empty((n, 2, self.frames_compared), np.int64)
+        for i, (y, x) in enumerate(self._corners):
+            if self._boundary_on_crop:
+                window = self._flow[:, y : y + layout.size, x : x + layout.size]
+                magnitude, summed = _boundaries(np.ascontiguousarray(window), self.frames_compared)
+                y = x = 0
+            else:
+                magnitude, summed = self._frame_boundaries
+            blocks.orientations(summed, y, x, layout.region, votes[i])
+            for c in range(2):
+                blocks.sum_regions(votes[i, c], layout.block_start, layout.block_regions, sums[i, c])
+            boundary.frame_sums(magnitude, y, x, layout.size, frames[i])
+        return sums, frames
+
+    @property
+    def _motion(self) -> I64:
+        return self._motion_sums[0]
+
+    @property
+    def _frame_sums(self) -> I64:
+        return self._motion_sums[1]
+
+    @cached_property
+    def _colour(self) -> tuple[I64, I64]:
+        n, layout = len(self._corners), self.layout
+        overlap = np.empty((n, layout.blocks, 3, 2), np.int64)
+        counts = np.empty((n, layout.blocks, 8), np.int64)
+        for i, (y, x) in enumerate(self._corners):
+            per_region = np.zeros((layout.regions, 8), np.int64)
+            colour.colours(
+                self._rgb,
+                y,
+                x,
+                layout.size,
+                layout.region_start,
+                layout.region_pixels,
+                layout.block_start,
+                layout.block_regions,
+                overlap[i],
+                per_region,
+            )
+            blocks.sum_regions(per_region, layout.block_start, layout.block_regions, counts[i])
+        return overlap, counts
+
+    def _cropped(self, array: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
+        y, x, flip = self.rows[row]
+        window = array[:, y : y + self.layout.size, x : x + self.layout.size]
+        return window[:, :, ::-1] if flip else window
+
+
+def check_finite(flow: F32) -> None:
+    """Raise `InputError` where flow holds an infinity or NaN."""
+    if not boundary.all_finite(_plain(flow).reshape(-1).view(np.int32)):
+        bad = np.argwhere(~np.isfinite(flow))[0]
+        raise InputError(f"flow holds {flow[tuple(bad)]} at index {bad.tolist()}; every value must be finite")
+
+
+def quantised(flow: F32) -> F32:
+    """Return flow stored in 8 bits over -20..20 pixels and read back, as the authors kept it."""
+    flow = _plain(flow)
+    out = np.empty_like(flow)
+    boundary.quantise(flow.reshape(-1), out.reshape(-1))
+    return out
+
+
+def _boundaries(flow: F32, frames_compared: int) -> tuple[npt.NDArray[np.int32], F32]:
+    F, H, W, _ = flow.shape
+    magnitude = np.empty((frames_compared, H, 2 * W), np.int32)
+    summed = np.empty((2, H, 2 * W), np.float32)
+    boundary.boundaries(flow.reshape(F, H, 2 * W), magnitude, summed)
+    return magnitude, summed
+
+
+def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the array in C order and writeable: a kernel is compiled anew for any other kind."""
+    array = np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy()
