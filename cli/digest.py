@@ -28,6 +28,8 @@ def command(store: str, arrays: bool, as_json: bool) -> int:
                 click.echo(f"{root}  {name}")
         click.echo(digest)
     if digest != opened.digest:
-        click.echo(f"COMMIT.json states {opened.digest}; `vstats verify {store}` names what differs", err=True)
+        click.echo(
+            f"COMMIT.json states {opened.digest}; `vstats verify {store}` names what differs", err=True
+        )
         return 3
     return 0

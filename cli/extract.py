@@ -21,33 +21,98 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 @click.command("extract")
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-o", "--output", metavar="STORE", help="Folder of the store, such as labels.vstats.")
-@click.option("--root", metavar="DIR", help="Folder that listed paths are relative to.  [default: the list's own]")
+@click.option(
+    "--root", metavar="DIR", help="Folder that listed paths are relative to.  [default: the list's own]"
+)
 @click.option("--kind", default="auto", show_default=True, help="Kind of list, where it is not recognised.")
 @click.option("--classes", metavar="FILE", help="List of class names (classInd.txt, a label map).")
-@click.option("--profile", default="sts", show_default=True, type=click.Choice(["sts", "sts-released", "mas-released"]),
-              help="Definition of the labels; the released ones repeat the authors' published code.")
-@click.option("--clips-per-video", type=click.IntRange(1), metavar="K", help="Clips a video, evenly spread.  [default: 1]")
+@click.option(
+    "--profile",
+    default="sts",
+    show_default=True,
+    type=click.Choice(["sts", "sts-released", "mas-released"]),
+    help="Definition of the labels; the released ones repeat the authors' published code.",
+)
+@click.option(
+    "--clips-per-video",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Clips a video, evenly spread.  [default: 1]",
+)
 @click.option("--clip-step", type=click.IntRange(1), metavar="N", help="Instead: a clip every N frames.")
 @click.option("--clip-length", default=16, show_default=True, type=click.IntRange(2), help="Frames a clip.")
-@click.option("--frame-stride", default=1, show_default=True, type=click.IntRange(1), help="Step between a clip's frames.")
-@click.option("--crops", default="center", show_default=True, help="center, corners, five or random:K crops a clip.")
-@click.option("--flip", default="none", show_default=True, type=click.Choice(["none", "both"]),
-              help="both: every row has a left-right mirrored twin.")
+@click.option(
+    "--frame-stride",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Step between a clip's frames.",
+)
+@click.option(
+    "--crops", default="center", show_default=True, help="center, corners, five or random:K crops a clip."
+)
+@click.option(
+    "--flip",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "both"]),
+    help="both: every row has a left-right mirrored twin.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of random crops.")
-@click.option("--short", default="skip", show_default=True, type=click.Choice(["skip", "loop"]),
-              help="Videos shorter than a clip: left out (and recorded), or repeated.")
-@click.option("--flow", default="tvl1", show_default=True,
-              type=click.Choice(["tvl1", "opencv-tvl1", "dis", "farneback"]), help="Flow method.")
-@click.option("--flow-size", default="auto", show_default=True, metavar="SIZE",
-              help="Size at which flow is computed: working, source, short:N or HxW.")
-@click.option("--frame-size", default="128x171", show_default=True, metavar="HxW", help="Size of the working frame.")
+@click.option(
+    "--short",
+    default="skip",
+    show_default=True,
+    type=click.Choice(["skip", "loop"]),
+    help="Videos shorter than a clip: left out (and recorded), or repeated.",
+)
+@click.option(
+    "--damaged",
+    default="keep",
+    show_default=True,
+    type=click.Choice(["keep", "skip"]),
+    help="Videos with lost packets or damaged frames: labelled from what decodes, or left out (and recorded).",
+)
+@click.option(
+    "--flow",
+    default="tvl1",
+    show_default=True,
+    type=click.Choice(["tvl1", "opencv-tvl1", "dis", "farneback"]),
+    help="Flow method.",
+)
+@click.option(
+    "--flow-size",
+    default="auto",
+    show_default=True,
+    metavar="SIZE",
+    help="Size at which flow is computed: working, source, short:N or HxW.",
+)
+@click.option(
+    "--frame-size", default="128x171", show_default=True, metavar="HxW", help="Size of the working frame."
+)
 @click.option("--crop-size", default=112, show_default=True, type=click.IntRange(1), help="Side of the crop.")
-@click.option("--save", default="", callback=_save_items, metavar="LIST",
-              help="Also store clips, flow, statistics (comma-separated).")
+@click.option(
+    "--save",
+    default="",
+    callback=_save_items,
+    metavar="LIST",
+    help="Also store clips, flow, statistics (comma-separated).",
+)
 @click.option("--statistics", is_flag=True, help="Short for --save statistics.")
-@click.option("--shard-size", default=0, type=click.IntRange(0), metavar="ROWS", help="Rows a shard.  [default: about 64 shards]")
-@click.option("--workers", default=None, type=click.IntRange(0), metavar="N",
-              help="Worker processes; 0 computes in this one.  [default: one a core]")
+@click.option(
+    "--shard-size",
+    default=0,
+    type=click.IntRange(0),
+    metavar="ROWS",
+    help="Rows a shard.  [default: about 64 shards]",
+)
+@click.option(
+    "--workers",
+    default=None,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Worker processes; 0 computes in this one.  [default: one a core]",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew where another configuration's store stands.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--demo", is_flag=True, help="Make a few small videos, label them and show what came out.")
@@ -78,7 +143,9 @@ def command(
         from vstats.pipeline import demo as demo_videos
 
         if inputs or output:
-            raise UsageError("--demo makes its own videos and its own store: give neither INPUT nor -o with it")
+            raise UsageError(
+                "--demo makes its own videos and its own store: give neither INPUT nor -o with it"
+            )
         folder = Path("vstats-demo")
         inputs, output = (str(demo_videos.make_videos(folder / "videos")),), str(folder / "demo.vstats")
         clips_per_video, save = clips_per_video or demo_videos.CLIPS_PER_VIDEO, (*save, *demo_videos.SAVE)
@@ -132,7 +199,11 @@ def _print(report: Any, dry_run: bool) -> None:
         click.echo(f"videos  {videos}")
         click.echo(f"rows    {report.labelled} labelled of {report.rows} planned")
         rate = report.computed_rows / report.seconds if report.seconds else 0.0
-        work = "complete already, nothing to do" if report.already_complete else f"{rate:.1f} clips/s in this run"
+        work = (
+            "complete already, nothing to do"
+            if report.already_complete
+            else f"{rate:.1f} clips/s in this run"
+        )
         click.echo(f"time    {report.seconds:.1f} s ({work})")
         click.echo(f"digest  {report.digest}")
     left_out = [f for f in report.failures if f.status != "missing"]
@@ -142,7 +213,10 @@ def _print(report: Any, dry_run: bool) -> None:
     if len(left_out) > 10:
         click.echo(f"... and {len(left_out) - 10} more, all in failures.jsonl", err=True)
     if missing:
-        click.echo(f"missing: {missing} listed videos are not on disk; `vstats manifest --list-missing` names them", err=True)
+        click.echo(
+            f"missing: {missing} listed videos are not on disk; `vstats manifest --list-missing` names them",
+            err=True,
+        )
 
 
 def _show_demo(store: str) -> None:
@@ -151,6 +225,6 @@ def _show_demo(store: str) -> None:
     click.echo()
     for line in label_words(store):
         click.echo(line)
-    click.echo(f"\nNext: vstats inspect {store}; vstats labels {store} --format csv; vstats verify {store} --recompute 100")
-
-
+    click.echo(
+        f"\nNext: vstats inspect {store}; vstats labels {store} --format csv; vstats verify {store} --recompute 100"
+    )

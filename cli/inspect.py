@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+
 @click.command("inspect")
 @click.argument("store", type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
@@ -19,7 +20,11 @@ def command(store: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(facts)))
         return
-    state = f"complete, {facts.committed_at}" if facts.complete else "NOT FINISHED: run the same extract command again"
+    state = (
+        f"complete, {facts.committed_at}"
+        if facts.complete
+        else "NOT FINISHED: run the same extract command again"
+    )
     lines = {
         "store": f"{facts.path} ({facts.bytes:,} bytes)",
         "state": state,
@@ -31,7 +36,8 @@ def command(store: str, as_json: bool) -> None:
         "damage": f"{facts.lost_packets} lost packets, {facts.corrupt_frames} damaged frames in the videos",
         "input": f"{facts.input['source']} ({facts.input['kind']}), root {facts.input['root']}",
         "planned": f"{facts.planned_at} on {facts.machine['host']} ({facts.machine['cpu']})",
-        "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()}) + " summed over workers",
+        "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()})
+        + " summed over workers",
         "fingerprint": facts.fingerprint,
         "options": _pairs({name: value for name, value in facts.config.items() if name != "tvl1"}),
         "tvl1": _pairs(facts.config["tvl1"]),
@@ -49,7 +55,9 @@ def command(store: str, as_json: bool) -> None:
     if facts.failures:
         click.echo(f"\nwithout labels ({len(facts.failures)})")
         for failure in facts.failures[:20]:
-            click.echo(f"  {failure['status']:<8} {failure['key']}: [{failure['stage']}] {failure['message']}")
+            click.echo(
+                f"  {failure['status']:<8} {failure['key']}: [{failure['stage']}] {failure['message']}"
+            )
         if len(facts.failures) > 20:
             click.echo(f"  ... and {len(facts.failures) - 20} more, all in failures.jsonl")
 

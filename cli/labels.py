@@ -7,7 +7,12 @@ import click
 
 @click.command("labels")
 @click.argument("store", type=click.Path())
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by -o's suffix, else csv]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    help="[default: by -o's suffix, else csv]",
+)
 @click.option("-o", "--output", metavar="FILE", help="File to write.  [default: stdout]")
 @click.option("--incomplete", is_flag=True, help="Also read a store whose extraction has not finished.")
 def command(store: str, form: str | None, output: str | None, incomplete: bool) -> None:

@@ -83,5 +83,3 @@ def _explain(error: Exception) -> int:
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     raise KeyboardInterrupt
-
-

@@ -71,7 +71,11 @@ class LineProgress:
     def _say(self) -> None:
         elapsed = time.monotonic() - self._began
         rate = (self._done - self._earlier) / elapsed if elapsed > 0 else 0.0
-        left = f", {(self._total - self._done) / rate:.0f} s left" if rate > 0 and self._done < self._total else ""
+        left = (
+            f", {(self._total - self._done) / rate:.0f} s left"
+            if rate > 0 and self._done < self._total
+            else ""
+        )
         click.echo(
             f"{self._stage}: {self._done}/{self._total} {self._unit}s, {rate:.1f} {self._unit}s/s{left}, "
             f"failed {self._failed}",

@@ -9,9 +9,19 @@ from vstats.cli.progress import progress_for_stderr
 
 @click.command("verify")
 @click.argument("store", type=click.Path())
-@click.option("--recompute", default="0", metavar="N%", help="Also decode and compute N % of the videos again.")
-@click.option("--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]")
-@click.option("--workers", default=0, show_default=True, type=click.IntRange(0), help="Worker processes for --recompute.")
+@click.option(
+    "--recompute", default="0", metavar="N%", help="Also decode and compute N % of the videos again."
+)
+@click.option(
+    "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
+)
+@click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Worker processes for --recompute.",
+)
 @click.option("--seed", default=0, show_default=True, help="Chooses the videos to recompute.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(store: str, recompute: str, root: str | None, workers: int, seed: int, as_json: bool) -> int:
@@ -29,7 +39,12 @@ def command(store: str, recompute: str, root: str | None, workers: int, seed: in
     if not 0 <= percent <= 100:
         raise UsageError(f"--recompute is {recompute!r}; it must be a percentage from 0 to 100")
     report = verify(
-        store, recompute_percent=percent, root=root, workers=workers, seed=seed, progress=progress_for_stderr()
+        store,
+        recompute_percent=percent,
+        root=root,
+        workers=workers,
+        seed=seed,
+        progress=progress_for_stderr(),
     )
     if as_json:
         from dataclasses import asdict
@@ -47,6 +62,8 @@ def command(store: str, recompute: str, root: str | None, workers: int, seed: in
         else:
             click.echo(f"whole   {report.files} files, {report.bytes:,} bytes")
             if percent:
-                click.echo(f"equal   {report.rows_recomputed} rows of {report.videos_recomputed} videos, bit for bit")
+                click.echo(
+                    f"equal   {report.rows_recomputed} rows of {report.videos_recomputed} videos, bit for bit"
+                )
             click.echo(f"digest  {report.digest}")
     return 3 if report.findings else 0

@@ -46,6 +46,9 @@ class ExtractConfig:
         Seed of random crops; the same seed, video and clip give the same crops in any order.
     short : {"skip", "loop"}
         What becomes of a video with fewer frames than a clip: left out (and recorded), or repeated from its start.
+    damaged : {"keep", "skip"}
+        What becomes of a video of which packets were lost or frames are marked as damaged: labelled from what decodes
+        (and counted), or left out (and recorded).
     flow : {"tvl1", "opencv-tvl1", "dis", "farneback"}
         Flow method; the last three are OpenCV's.
     flow_size : str
@@ -75,6 +78,7 @@ class ExtractConfig:
     flip: str = "none"
     seed: int = 0
     short: str = "skip"
+    damaged: str = "keep"
     flow: str = "tvl1"
     flow_size: str = "auto"
     working_height: int = 128
@@ -87,6 +91,7 @@ class ExtractConfig:
         _check_choice("profile", self.profile, PROFILES)
         _check_choice("flip", self.flip, ("none", "both"))
         _check_choice("short", self.short, ("skip", "loop"))
+        _check_choice("damaged", self.damaged, ("keep", "skip"))
         _check_choice("flow", self.flow, FLOWS)
         for item in self.save:
             _check_choice("save", item, SAVEABLE)

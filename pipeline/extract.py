@@ -187,6 +187,12 @@ def _plan_video(
         return VideoRecord(**named, status="failed", error=found.message), failure
     facts = {name: getattr(found.probe, name) for name in VideoProbe.__slots__}
     frames = found.probe.frames
+    damage = f"{found.probe.lost_packets} packets lost, {found.probe.corrupt_frames} frames damaged"
+    if config.damaged == "skip" and (found.probe.lost_packets or found.probe.corrupt_frames):
+        failure = Failure(
+            key=asked.key, status="skipped", stage="decode", error="DamagedVideo", message=damage
+        )
+        return VideoRecord(**named, status="skipped", error=damage, **facts), failure
     starts = clip_starts(frames, config, asked.start_frames)
     dropped = [s for s in asked.start_frames or () if s not in starts]
     short = f"{frames} frames decode and a clip reads {config.span}; --short loop would repeat the video"
