@@ -77,6 +77,9 @@ def manifest_command(
         click.echo(f"note: {note}")
 
 
+command = manifest_command
+
+
 def _facts(manifest: "Manifest") -> dict[str, object]:
     from vstats.pipeline.manifest import manifest_digest
     from vstats.pipeline.manifest.naming import printable

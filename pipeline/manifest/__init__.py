@@ -14,7 +14,7 @@ Only paths and text are read here; whether a file really is a video is for the d
 
 from vstats.pipeline.manifest.canonical import manifest_digest, write_manifest
 from vstats.pipeline.manifest.model import Manifest
-from vstats.pipeline.manifest.naming import VIDEO_EXTENSIONS, key_of_path
+from vstats.pipeline.manifest.naming import VIDEO_EXTENSIONS, key_of_path, path_of_key
 from vstats.pipeline.manifest.read import KIND_NAMES, read_manifest
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Manifest",
     "key_of_path",
     "manifest_digest",
+    "path_of_key",
     "read_manifest",
     "write_manifest",
 ]

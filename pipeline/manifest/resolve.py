@@ -1,7 +1,7 @@
 """Entries -> rows: every name is looked for on disk, lines about the same video become one row."""
 
 import os.path
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from vstats.pipeline.errors import ManifestError
@@ -22,41 +22,50 @@ class Resolved(NamedTuple):
     notes: list[str]
 
 
+_Said = tuple[tuple[int, ...], str, tuple[int, ...] | None]  # labels, class name, first frames
+
+
 class _Video:
     """Everything that the lines say about one video."""
 
-    __slots__ = ("found", "labels", "lines", "listed", "names", "starts")
+    __slots__ = ("found", "said")
 
     def __init__(self, found: bool) -> None:
         self.found = found
-        self.labels: set[int] = set()
-        self.names: set[str] = set()
-        self.starts: set[int] = set()
-        self.listed = 0  # explicit clips asked for, repeats included
-        self.lines = 0  # lines that ask for no explicit clip
+        self.said: list[_Said] = []
 
-    def add(self, entry: Entry, labels: Iterable[int], name: str) -> None:
-        self.labels.update(labels)
-        if name:
-            self.names.add(name)
-        if entry.starts is None:
-            self.lines += 1
-        else:
-            self.starts.update(entry.starts)
-            self.listed += len(entry.starts)
+    @property
+    def labels(self) -> set[int]:
+        return {label for labels, _, _ in self.said for label in labels}
+
+    @property
+    def names(self) -> set[str]:
+        return {name for _, name, _ in self.said if name}
+
+    @property
+    def starts(self) -> set[int]:
+        return {start for _, _, starts in self.said for start in starts or ()}
 
     @property
     def duplicates(self) -> int:
-        return self.listed - len(self.starts) + max(self.lines - (not self.starts), 0)
+        """Repeated clips of explicit ones, and lines beyond the first that leave the clips open."""
+        asked = sum(len(starts or ()) for _, _, starts in self.said)
+        distinct = len(self.starts)
+        open_lines = sum(starts is None for _, _, starts in self.said)
+        return asked - distinct + max(open_lines - (distinct == 0), 0)
 
     def row(self, root: str, path: str) -> ManifestRow:
-        one_label = len(self.labels) <= 1
+        if len(self.said) == 1:
+            ((stated, name, starts),) = self.said
+            labels, names = set(stated), {name} if name else set()
+        else:
+            labels, names, starts = self.labels, self.names, tuple(self.starts)
         return ManifestRow(
             key=key_of_path(path),
-            path=f"{root.rstrip('/')}/{path}",
-            label=min(self.labels) if len(self.labels) == 1 else -1,
-            class_name=key_of_path(min(self.names)) if one_label and len(self.names) == 1 else "",
-            start_frames=tuple(sorted(self.starts)) if self.starts else None,
+            path=f"{root}/{path}",
+            label=min(labels) if len(labels) == 1 else -1,
+            class_name=key_of_path(min(names)) if len(labels) <= 1 and len(names) == 1 else "",
+            start_frames=tuple(sorted(set(starts))) if starts else None,
         )
 
 
@@ -89,20 +98,22 @@ def resolve(parts: list[tuple[str, Parsed]], tree: Tree, given: ClassMap | None)
             video = videos.get(path)
             if video is None:
                 video = videos[path] = _Video(found)
-            video.add(entry, *labelling.label(source, entry, path, class_map))
+            video.said.append((*labelling.label(source, entry, path, class_map), entry.starts))
     rows: list[ManifestRow] = []
     missing: list[ManifestRow] = []
+    root = tree.root.rstrip("/")
     for path, video in videos.items():
-        (rows if video.found else missing).append(video.row(tree.root, path))
+        (rows if video.found else missing).append(video.row(root, path))
     rows.sort(key=lambda row: row.key)  # by code point, which is the order of UTF-8 bytes
     missing.sort(key=lambda row: row.key)
-    several = sum(len(video.labels) > 1 for video in videos.values())
+    repeated = [video for video in videos.values() if len(video.said) > 1 or len(video.said[0][0]) > 1]
+    several = sum(len(video.labels) > 1 for video in repeated)
     notes = [*finder.notes(), *tails.notes(), *labelling.notes()]
     if several:
         notes.append(
             f"{counted(several, 'video')} with more than one label: no single one is kept, the label is -1"
         )
-    duplicates = sum(video.duplicates for video in videos.values())
+    duplicates = sum(video.duplicates for video in repeated)
     return Resolved(tuple(rows), tuple(missing), duplicates, labelling.classes(rows, missing), notes)
 
 
@@ -113,6 +124,7 @@ class _Finder:
         self.tree = tree
         self.tails = tails
         self.any_case = 0
+        self._there_of: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def locate(self, source: str, entry: Entry) -> tuple[str, bool]:
         """Return the path of an entry relative to the root, and whether it is there."""
@@ -122,7 +134,7 @@ class _Finder:
                 "a NUL or half a character"
             )
         for stem in entry.stems:
-            for folder in entry.folders:
+            for folder in self._there(entry.folders):
                 if hit := self.tree.find_stem(folder, stem):
                     return hit, True
         if entry.stems:
@@ -136,6 +148,13 @@ class _Finder:
         if hit := self._find(name, entry):
             return hit, True
         return name, False
+
+    def _there(self, folders: tuple[str, ...]) -> tuple[str, ...]:
+        """Return those of some folders that hold files: the same few are asked for again and again."""
+        there = self._there_of.get(folders)
+        if there is None:
+            there = self._there_of[folders] = tuple(name for name in folders if self.tree.folder(name).files)
+        return there
 
     def _has_backslash_after_all(self, name: str) -> bool:
         """Say whether a backslash is no separator of Windows here but part of the name of a file that is there."""

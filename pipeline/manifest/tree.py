@@ -5,12 +5,7 @@ import os
 from functools import cached_property
 from pathlib import Path
 
-from vstats.pipeline.manifest.naming import extension_of, is_video_name
-
-
-def stem_of(name: str) -> str:
-    """Return a file name without its extension."""
-    return name[: len(name) - len(extension_of(name))]
+from vstats.pipeline.manifest.naming import VIDEO_EXTENSIONS, extension_of, is_video_name
 
 
 class Folder:
@@ -25,8 +20,9 @@ class Folder:
         """Names of videos by stem, sorted."""
         groups: dict[str, list[str]] = {}
         for name in sorted(self.files):
-            if is_video_name(name):
-                groups.setdefault(stem_of(name), []).append(name)
+            extension = extension_of(name)
+            if extension in VIDEO_EXTENSIONS:
+                groups.setdefault(name[: -len(extension)], []).append(name)
         return groups
 
     @cached_property
