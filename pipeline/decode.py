@@ -23,7 +23,6 @@ Exactness
     One thread, and FFmpeg's bit-exact paths in decoder and colour conversion: equal bits with any SIMD or none.
 """
 
-import errno
 import hashlib
 import io
 import os
@@ -76,10 +75,6 @@ _MATRIX = {
     9: Colorspace.BT2020,
 }
 
-# Demuxers that make one "frame" of something that is no video.
-_PICTURES = frozenset({"image2", "image2pipe", "ico"})
-_TEXTS = frozenset({"tty", "bin", "xbin", "adf", "idf"})
-
 
 def probe_video(path: str) -> VideoProbe:
     """Decode a whole video without converting colours, and say what is in it.
@@ -101,8 +96,11 @@ def probe_video(path: str) -> VideoProbe:
     """
     with _open_file(path) as file:
         facts = os.fstat(file.fileno())
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
+        try:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+        except OSError as error:
+            raise DecodeError(f"{path}: {_unreadable(error)}", stage="open") from error
         with _open_video(path, file) as video:
             frames = corrupt = 0
             first: tuple[int, int, int, str] | None = None
@@ -281,10 +279,7 @@ class _Video:
         except av.error.FFmpegError as error:
             self._lose(error)  # the container breaks off here; the decoder still holds frames
         except OSError as error:
-            raise DecodeError(
-                f"{self.path}: reading stopped ({_reason(error)}); check the disk or network share and try again",
-                stage="decode",
-            ) from error
+            raise DecodeError(f"{self.path}: {_unreadable(error)}", stage="decode") from error
         try:
             yield from self.stream.decode(None)
         except av.error.FFmpegError as error:
@@ -332,15 +327,22 @@ class _RgbConverter:
                 stage="decode",
             )
         full = name.startswith(("gray", "yuvj", "ya")) if not frame.color_range else frame.color_range == 2
-        rgb = self._reformatter.reformat(
-            frame,
-            format="rgb24",
-            src_colorspace=_MATRIX.get(frame.colorspace, Colorspace.ITU601),
-            src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            dst_color_range=ColorRange.JPEG,
-            interpolation=_CONVERSION,
-            threads=1,
-        )
+        try:
+            rgb = self._reformatter.reformat(
+                frame,
+                format="rgb24",
+                src_colorspace=_MATRIX.get(frame.colorspace, Colorspace.ITU601),
+                src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
+                dst_color_range=ColorRange.JPEG,
+                interpolation=_CONVERSION,
+                threads=1,
+            )
+        except av.error.FFmpegError as error:
+            raise DecodeError(
+                f"{self._path}: pixels of format {name} cannot be converted to RGB ({_reason(error)}); "
+                "convert the video to yuv420p first",
+                stage="decode",
+            ) from error
         turn, flip_x, flip_y = _orientation(frame)
         image = cast(U8, rgb.to_ndarray())
         if turn in (90, 270):
@@ -386,8 +388,9 @@ def _open_file(path: str) -> Iterator[io.FileIO]:
 def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
     """Open the container in `file` and set up its decoder."""
     try:
-        # FFmpeg gets the open file, never the name, which it could take for an address ("concat:", "http:");
-        # a whitelist that matches no protocol keeps playlists from opening further files.
+        # Known by its content alone: from a name FFmpeg would guess the container, or open an address or a pattern.
+        file.name = "video"
+        # The whitelist matches no protocol: it keeps playlists from opening further files.
         container = av.open(
             file,
             "r",
@@ -404,10 +407,8 @@ def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
 
 def _choose_stream(path: str, container: InputContainer) -> VideoStream:
     kind = container.format.name
-    if kind.endswith("_pipe") or kind in _PICTURES:
+    if kind.endswith("_pipe") or kind == "ico":  # demuxers that make a video of one frame out of a picture
         raise DecodeError(f"{path}: is a picture ({kind.removesuffix('_pipe')}), not a video", stage="open")
-    if kind in _TEXTS:
-        raise DecodeError(f"{path}: is text, not a video", stage="open")
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         others = sorted({"a cover picture" if s.type == "video" else s.type for s in container.streams})
@@ -438,10 +439,14 @@ def _reason(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 
+def _unreadable(error: OSError) -> str:
+    return f"reading stopped ({_reason(error)}); check the disk or the network share and try again"
+
+
 def _why_not_opened(file: io.FileIO, error: BaseException) -> str:
     """Say why FFmpeg does not open a file, by its first bytes: FFmpeg calls everything "invalid data"."""
-    if getattr(error, "errno", None) == errno.EIO:
-        return "cannot be read (input/output error); check the disk"
+    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+        return _unreadable(error)
     file.seek(0)
     head = file.read(16)
     if not head:

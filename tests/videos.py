@@ -34,13 +34,14 @@ def write_video(
     options: Mapping[str, str] | None = None,
     display: tuple[float, bool, bool] | None = None,
     colour: tuple[int, int] | None = None,
+    tag: str | None = None,
     container: str | None = None,
 ) -> Path:
     """Encode frames, uint8 [T, H, W, 3] or a sequence of [H, W, 3], and return the path.
 
     The container follows the file's suffix unless `container` names one. `display` is a counter-clockwise angle in
     degrees, then mirrored left-right and top-bottom; `colour` is the matrix and range to encode with and to state
-    (numbers of ``AVColorSpace`` and ``AVColorRange``).
+    (numbers of ``AVColorSpace`` and ``AVColorRange``); `tag` is the codec's four letters: "XVID", say.
     """
     images = iter(frames)
     first = next(images)
@@ -50,6 +51,8 @@ def write_video(
         stream.pix_fmt = pixel_format or _PIXEL_FORMATS.get(codec, "yuv420p")
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= 1 << 23  # AV_CODEC_FLAG_BITEXACT: no encoder version in the stream
+        if tag:
+            stream.codec_context.codec_tag = tag
         if display:
             stream.set_display_rotation(display[0], hflip=display[1], vflip=display[2])
         if colour:
