@@ -31,17 +31,13 @@ class ClassMap:
     def __init__(self, source: str, names: tuple[str, ...]) -> None:
         self.source = source
         self.names = names
-        self._indices: dict[str, int] = {}
-        for index, name in enumerate(names):
-            if name and self._indices.setdefault(plain(name), index) != index:
-                raise ManifestError(f"{source} names the class {name!r} twice; each class may have one index")
-        self._known: dict[str, int | None] = {}
+        self._exact = {name: index for index, name in reversed(list(enumerate(names))) if name}
+        self._plain = {plain(name): index for name, index in self._exact.items()}
 
     def index(self, name: str) -> int | None:
         """Return the index of a name, or None."""
-        if name not in self._known:
-            self._known[name] = self._indices.get(plain(name))
-        return self._known[name]
+        index = self._exact.get(name)
+        return self._plain.get(plain(name)) if index is None else index
 
     def index_of_folder(self, path: str) -> int | None:
         """Return the index of the nearest folder of a path that is named like a class."""
@@ -98,6 +94,13 @@ def read_classes(path: str) -> ClassMap:
             f"{source.name} numbers its {len(numbered)} classes with gaps or twice; indices must run from 0 or 1 "
             "without a gap"
         )
+    seen: set[str] = set()
+    for name in names.values():
+        if plain(name) in seen:
+            raise ManifestError(
+                f"{source.name} names the class {name!r} twice; each class may have one index"
+            )
+        seen.add(plain(name))
     return ClassMap(source.name, tuple(names[index] for index in range(len(names))))
 
 

@@ -39,9 +39,9 @@ _IN_ORDER = (
     ListKind("csv", tables.is_csv, tables.parse_csv),
     ListKind("ucf101", text_lists.is_ucf101, text_lists.parse_ucf101),
     ListKind("paths", text_lists.is_paths, text_lists.parse_paths),
-    ListKind("path-label", text_lists.is_path_label, text_lists.parse_path_label),
     ListKind("start-frames", text_lists.is_start_frames, text_lists.parse_start_frames),
     ListKind("multi-label", text_lists.is_multi_label, text_lists.parse_multi_label),
+    ListKind("path-label", text_lists.is_path_label, text_lists.parse_path_label),
     ListKind("path-frames-label", text_lists.is_frames_label, text_lists.parse_frames_label),
     ListKind("raw-frames", text_lists.is_raw_frames, text_lists.parse_raw_frames),
 )

@@ -14,6 +14,7 @@ VIDEO_EXTENSIONS = frozenset(f".{extension}" for extension in _EXTENSIONS.split(
 # and lone surrogates (bytes of a name that are not UTF-8) cannot be encoded at all. The backslash itself
 # is escaped too, so that a key leads back to exactly one path.
 _ESCAPED = re.compile("[\x00-\x1f\x7f\\\\\udc80-\udcff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _UNUSABLE = re.compile("[\x00\ud800-\udc7f\udd00-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:/")
@@ -71,8 +72,11 @@ def path_of_key(key: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text that any terminal can be given: what is no UTF-8 is escaped."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Return text as one line that any terminal can be given; what is printable already stays as it is."""
+    if text.isprintable():
+        return text
+    one_line = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return one_line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

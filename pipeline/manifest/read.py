@@ -62,9 +62,7 @@ def read_manifest(
     if kind not in KIND_NAMES:
         raise ManifestError(f"unknown kind {kind!r}; the kinds of list are {', '.join(KIND_NAMES)}")
     if root is not None and not Path(root).is_dir():
-        raise ManifestError(
-            f"the root {printable(root)!r} is not a folder; give the folder that holds the videos"
-        )
+        raise ManifestError(f"the root {root!r} is not a folder; give the folder that holds the videos")
     class_map = read_classes(classes) if classes else None
 
     with _collector_paused():
@@ -141,7 +139,7 @@ def _open(text: str, kind: str, stdin: TextIO | None) -> tuple[str, str, ListFil
     try:
         is_folder, is_there = path.is_dir(), path.exists()
     except OSError as err:
-        raise ManifestError(f"cannot look at {printable(text)!r}: {err.strerror or err}") from err
+        raise ManifestError(f"cannot look at {text!r}: {err.strerror or err}") from err
     if is_folder:
         return "folder", _absolute(text), [_absolute(text)]
     if is_there:
@@ -154,13 +152,11 @@ def _open(text: str, kind: str, stdin: TextIO | None) -> tuple[str, str, ListFil
     if glob.has_magic(text):
         found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
         if not found:
-            raise ManifestError(
-                f"nothing matches {printable(text)!r}; is the working directory the right one?"
-            )
+            raise ManifestError(f"nothing matches {text!r}; is the working directory the right one?")
         parts = text.split("/")
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
         return "glob", _absolute("/".join(parts[:fixed]) or ("/" if text.startswith("/") else ".")), found
-    raise ManifestError(f"{printable(text)!r} is not there; give a folder, a glob, a video, a list, or -")
+    raise ManifestError(f"{text!r} is not there; give a folder, a glob, a video, a list, or -")
 
 
 def _parse(kind: str, source: ListFile, class_map: ClassMap | None) -> Parsed:
@@ -189,7 +185,7 @@ def _videos(text: str, paths: list[str], tree: Tree) -> Parsed:
             others += 1
     if not videos:
         raise ManifestError(
-            f"no video in {printable(text)!r} ({counted(others, 'other file')}); known extensions: "
+            f"no video in {text!r} ({counted(others, 'other file')}); known extensions: "
             f"{' '.join(sorted(VIDEO_EXTENSIONS))}"
         )
     prefix = f"{tree.root.rstrip('/')}/"

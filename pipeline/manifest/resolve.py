@@ -64,7 +64,7 @@ class _Video:
             key=key_of_path(path),
             path=f"{root}/{path}",
             label=min(labels) if len(labels) == 1 else -1,
-            class_name=key_of_path(min(names)) if len(labels) <= 1 and len(names) == 1 else "",
+            class_name=printable(min(names)) if len(labels) <= 1 and len(names) == 1 else "",
             start_frames=tuple(sorted(set(starts))) if starts else None,
         )
 
@@ -130,7 +130,7 @@ class _Finder:
         """Return the path of an entry relative to the root, and whether it is there."""
         if not is_usable(entry.name):
             raise ManifestError(
-                f"{source}, line {entry.line}: found {printable(entry.name)!r}; no file can have this name: it holds "
+                f"{source}, line {entry.line}: found {entry.name!r}; no file can have this name: it holds "
                 "a NUL or half a character"
             )
         for stem in entry.stems:
@@ -184,8 +184,7 @@ class _Finder:
 def outside_root(where: str, name: str, root: str) -> ManifestError:
     """Return the error for a video that no key can be made for."""
     return ManifestError(
-        f"{where}: {printable(name)!r} lies outside the root {printable(root)!r}; give a folder that "
-        "holds all videos with --root"
+        f"{where}: {name!r} lies outside the root {root!r}; give a folder that holds all videos with --root"
     )
 
 
@@ -276,6 +275,7 @@ class _Labelling:
 
     def __init__(self, parts: list[tuple[str, Parsed]], given: ClassMap | None) -> None:
         self.maps = {map_.names: map_ for _, parsed in parts if (map_ := given or parsed.classes)}
+        self.derives = not all(entry.settled for _, parsed in parts for entry in parsed.entries)
         self.unknown = 0
         names: set[str] = set()
         stated: dict[str, int] = {}
@@ -300,7 +300,7 @@ class _Labelling:
             name = named(classes, entry.labels[0], f"{source}, line {entry.line}")
             if entry.class_name and plain(entry.class_name) != plain(name):
                 raise ManifestError(
-                    f"{source}, line {entry.line}: the class is {printable(entry.class_name)!r}, but label "
+                    f"{source}, line {entry.line}: the class is {entry.class_name!r}, but label "
                     f"{entry.labels[0]} is {name!r} in {classes.source}; give the class list that belongs to this "
                     "input with --classes"
                 )
@@ -321,7 +321,7 @@ class _Labelling:
         index = classes.index(entry.class_name)
         if index is None:
             raise ManifestError(
-                f"{source}, line {entry.line}: the class {printable(entry.class_name)!r} is not in {classes.source}; "
+                f"{source}, line {entry.line}: the class {entry.class_name!r} is not in {classes.source}; "
                 "give the class list that belongs to this input with --classes"
             )
         return (index,), classes.names[index]
@@ -334,7 +334,7 @@ class _Labelling:
             (row.label, row.class_name) for part in rows for row in part if row.label >= 0 and row.class_name
         }
         names = dict(pairs)
-        if not names or len(names) != len(pairs) or len(self.maps) > 1:
+        if not self.derives or not names or len(names) != len(pairs) or len(self.maps) > 1:
             return ()  # nothing is known, or an index has two names
         return tuple(names.get(index, "") for index in range(max(names) + 1))
 

@@ -107,4 +107,4 @@ class ListFile:
     def error(self, line: int, found: str, wanted: str) -> ManifestError:
         """Return the error for one line: what it holds, and what was wanted instead."""
         shown = found if len(found) <= 120 else found[:117] + "..."
-        return ManifestError(f"{self.name}, line {line}: found {printable(shown)!r}; {wanted}")
+        return ManifestError(f"{self.name}, line {line}: found {shown!r}; {wanted}")

@@ -167,13 +167,14 @@ def _parse(source: ListFile, names: Iterable[str], rows: _ROWS) -> Parsed:
         name = row.get(path_column)
         if not isinstance(name, str) or not name:
             raise source.error(line, str(name), f"column {path_column!r} must hold the path of a video")
-        if path_column == "key":
-            name = path_of_key(name)
         labels, class_name = _labels(source, line, row.get(label_column))
         if (stated := row.get(class_column)) not in _NONE:
             class_name = str(stated)
         starts = _starts(source, line, row.get(start_column))
-        entries.append(Entry(name, line, labels, class_name, starts))
+        if path_column == "key":
+            entries.append(Entry(path_of_key(name), line, labels, class_name, starts, literal=True))
+        else:
+            entries.append(Entry(name, line, labels, class_name, starts))
     notes = []
     if "split" in names:
         notes.append(f"{source.name}: the column 'split' is not used: the rows of every split are taken")
