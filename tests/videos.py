@@ -101,9 +101,10 @@ def texture(height: int, width: int, seed: int = 0, *, low: int = 0, high: int =
     for axis in (0, 1):  # a binomial blur of five taps
         n = noise.shape[axis] - 4
         parts = [np.take(noise, range(k, k + n), axis) for k in range(5)]
-        noise = sum(w * p for w, p in zip((1, 4, 6, 4, 1), parts, strict=True)) / 16
+        noise = (parts[0] + 4 * parts[1] + 6 * parts[2] + 4 * parts[3] + parts[4]) / 16
     stretched = (noise - noise.min()) / (noise.max() - noise.min())
-    return (low + stretched * (high - 1 - low)).astype(np.uint8)
+    colours: U8 = (low + stretched * (high - 1 - low)).astype(np.uint8)
+    return colours
 
 
 def still(frames: int = 16, *, seed: int = 0) -> U8:
@@ -190,7 +191,8 @@ def _bilinear(image: npt.NDArray[np.float64], y: npt.NDArray[np.float64], x: npt
     fy, fx = (y - y0)[:, None], (x - x0)[:, None]
     top = image[y0, x0] * (1 - fx) + image[y0, x0 + 1] * fx
     bottom = image[y0 + 1, x0] * (1 - fx) + image[y0 + 1, x0 + 1] * fx
-    return np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+    colours: U8 = np.rint(top * (1 - fy) + bottom * fy).astype(np.uint8)
+    return colours
 
 
 def _random(seed: int) -> np.random.Generator:
