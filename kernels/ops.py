@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from vstats.kernels.cpu import resize as _resize
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles
 from vstats.kernels import standard as _standard
+from vstats.kernels.contract import TVL1Params
+from vstats.kernels.cpu import flow as _flow
+from vstats.kernels.cpu import resize as _resize
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.measure import check_finite as _check_finite
 
@@ -119,6 +120,49 @@ def resize_linear(frames: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArra
     return np.ascontiguousarray(np.moveaxis(out, 1, 3)) if is_flow else out
 
 
+def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDArray[np.float32]:
+    """TV-L1 optical flow between consecutive frames, as OpenCV 5.0's ``DualTVL1OpticalFlow`` defines it.
+
+    Strict float32 in a written order, with a stop test summed in whole numbers: the same frames give the same bits
+    on every CPU, alone or in a clip.
+
+    Parameters
+    ----------
+    frames : uint8 or float32 [T, H, W]
+        Grey frames, at least two of at least 1 x 1 pixel; float32 counts grey levels from 0 to 255 too.
+    params : TVL1Params, optional
+        Parameters of the algorithm; OpenCV's defaults when left out. OpenCV's ``gamma``, the weight of an
+        illumination term, is not among them: it is 0 by default, the papers do not have it, and no label uses it.
+
+    Returns
+    -------
+    float32 [T-1, H, W, 2]
+        Flow from frame t to frame t+1 in pixels, (u, v) with x to the right and y down:
+        ``frames[t][y, x]`` is found at ``frames[t+1][y + v, x + u]``.
+
+    Raises
+    ------
+    InputError
+        `frames` has another dtype or shape or holds NaN or infinity, or `params` is no `TVL1Params`.
+
+    References
+    ----------
+    Zach, Pock, Bischof, "A Duality Based Approach for Realtime TV-L1 Optical Flow", DAGM 2007.
+    Sanchez Perez, Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013.
+    """
+    frames = np.asarray(frames)
+    params = TVL1Params() if params is None else params
+    if not isinstance(params, TVL1Params):
+        raise InputError(f"params is a {type(params).__name__}; expected a TVL1Params")
+    if frames.dtype not in (np.uint8, np.float32) or frames.ndim != 3:
+        raise InputError(f"frames are {_kind(frames)}; expected grey uint8 or float32 [T, H, W]")
+    if frames.shape[0] < 2 or 0 in frames.shape:
+        raise InputError(f"frames are {_kind(frames)}; expected at least two frames of at least 1 x 1 pixel")
+    if frames.dtype == np.float32 and not np.isfinite(frames).all():
+        raise InputError("frames hold NaN or infinity; expected grey values from 0 to 255")
+    return _flow.tvl1(frames, params)
+
+
 def _kind(array: npt.NDArray[Any]) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
@@ -174,14 +218,14 @@ def clip_labels(
     rgb : uint8 [T, H, W, 3]
         Frames. The `-released` profiles label 16 frames; a 17th may be given and is left out.
     flow : float32 [F, H, W, 2]
-        Flow in pixels per frame step, x right, y down, from each frame to the next: T - 1 fields, or T, the last leading
-        out of the clip. "sts-released" wants 16 and sums them all; the others leave the 16th out. Values beyond +-2048
-        count as 2048; the `-released` profiles keep flow in 8 bits over -20..20.
+        Flow in pixels per frame step, x right, y down, from each frame to the next: T - 1 fields, or T, the last
+        leading out of the clip. "sts-released" wants 16 and sums them all; the others leave the 16th out. Values beyond
+        +-2048 count as that; the `-released` profiles keep flow in 8 bits over -20..20.
     profile : {"sts", "sts-released", "mas-released"}
         Definition of the labels: the papers', or what the authors' code for either of them prints.
     crop : (int, int) or None
-        Top left corner (y, x) of the crop in the arrays; None where the arrays are the crop. "sts" takes motion boundaries
-        before it crops.
+        Top left corner (y, x) of the crop in the arrays; None where the arrays are the crop. "sts" takes motion
+        boundaries before it crops.
     size : int
         Side of the crop in pixels.
     flip : bool
@@ -222,7 +266,7 @@ def clip_labels(
         )
     H, W = rgb.shape[1:3]
     if crop is None:
-        if (H, W) != (size, size):
+        if size not in (H, W) or H != W:
             raise InputError(f"frames are {H}x{W} and the crop is {size}x{size}; say where with crop=(y, x)")
         crop = (0, 0)
     y, x = (operator.index(c) for c in crop)
