@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.cpu import blocks, boundary, colour
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Layout, Pattern
@@ -51,8 +50,8 @@ class Measurements:
 
     Notes
     -----
-    Arrays are taken as they are; `vstats.kernels.ops` and `vstats.pipeline.labels` check them. Boundaries are of equation
-    (1) of MAS (CVPR 2019); overlap and dominant colour are section 3.3 of STS (TPAMI 2021).
+    Arrays are taken as they are; `vstats.kernels.ops` and `vstats.pipeline.labels` check them. Motion boundaries are of
+    MAS (CVPR 2019), section 3.2; overlap and dominant colour of STS (TPAMI 2021), section 3.3.
     """
 
     def __init__(
@@ -100,16 +99,18 @@ class Measurements:
     def orientation(self, pattern: Pattern) -> I64:
         """Return magnitudes by direction in 1/65536 pixel, int64 [n, 2 (u, v), K, 8]."""
         blocks_of_row = self.layout.columns[pattern.name][self._flip]
-        return self._motion[
+        votes: I64 = self._motion[
             self._corner[:, None, None, None],
             np.arange(2)[None, :, None, None],
             blocks_of_row[:, None, :, None],
             self._bins[self._flip][:, :, None, :],
         ]
+        return votes
 
     def area(self, pattern: Pattern) -> I64:
         """Return the pixels of each block, int64 [K]."""
-        return self.layout.area[self.layout.columns[pattern.name][0]]
+        area: I64 = self.layout.area[self.layout.columns[pattern.name][0]]
+        return area
 
     def frames(self) -> I64:
         """Return each compared field's magnitude over the crop in 1/65536 pixel, int64 [n, 2 (u, v), G]."""
@@ -120,11 +121,14 @@ class Measurements:
         return self._colour[0][self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
 
     def colours(self, pattern: Pattern | None) -> I64:
-        """Return pixels by colour class over all frames: int64 [n, K, 8], or [n, 8] of the crop where pattern is None."""
+        """Return pixels by colour class over all frames: int64 [n, K, 8], or [n, 8] of the whole crop."""
         counts = self._colour[1]
+        found: I64
         if pattern is None:
-            return counts[self._corner, -1]
-        return counts[self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
+            found = counts[self._corner, -1]
+        else:
+            found = counts[self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
+        return found
 
     @cached_property
     def accumulated(self) -> F32:
@@ -145,13 +149,14 @@ class Measurements:
             if self._boundary_on_crop:
                 window = self._flow[:, y : y + layout.size, x : x + layout.size]
                 magnitude, summed = _boundaries(np.ascontiguousarray(window), self.frames_compared)
-                y = x = 0
+                top, left = 0, 0
             else:
                 magnitude, summed = self._frame_boundaries
-            blocks.orientations(summed, y, x, layout.region, votes[i])
+                top, left = y, x
+            blocks.orientations(summed, top, left, layout.region, votes[i])
             for c in range(2):
                 blocks.sum_regions(votes[i, c], layout.block_start, layout.block_regions, sums[i, c])
-            boundary.frame_sums(magnitude, y, x, layout.size, frames[i])
+            boundary.frame_sums(magnitude, top, left, layout.size, frames[i])
         return sums, frames
 
     @property

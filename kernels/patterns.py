@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.errors import InputError
 
 Mask = npt.NDArray[np.bool_]
@@ -80,6 +79,8 @@ class Pattern:
         InputError
             The side does not divide into these blocks, or the function returned something that is not block masks.
         """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InputError(f"the crop's side is {size!r}; it must be a whole number of pixels above 0")
         return _checked_masks(self, size)
 
     def digest(self, size: int) -> str:
@@ -223,12 +224,12 @@ class Layout:
     @property
     def blocks(self) -> int:
         """Number of distinct blocks, B."""
-        return self.masks.shape[0]
+        return len(self.masks)
 
     @property
     def regions(self) -> int:
         """Number of regions, R."""
-        return self.region_start.size - 1
+        return len(self.region_start) - 1
 
 
 @lru_cache(maxsize=32)
@@ -287,8 +288,6 @@ def first_paragraph(function: Callable[..., Any]) -> str:
 
 @lru_cache(maxsize=64)
 def _checked_masks(p: Pattern, size: int) -> Mask:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise InputError(f"the crop's side is {size!r}; it must be a whole number of pixels above 0")
     masks = np.asarray(p.function(size))
     if masks.dtype != np.bool_ or masks.ndim != 3 or masks.shape[1:] != (size, size):
         raise InputError(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.measure import Measurements
 from vstats.kernels.patterns import Pattern, first_paragraph
 

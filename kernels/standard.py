@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.measure import PIXEL, Measurements
 from vstats.kernels.patterns import Pattern
 from vstats.kernels.rules import Column, Family, Statistic
@@ -63,7 +62,7 @@ def _motion_columns() -> tuple[Column, ...]:
                 of=f"{c}_orientation",
                 within=f"{c}_loc",
                 zero_is_none=True,
-                meaning=f"direction of that change, 1..8 for 0, 45, ... 315 degrees from right towards down, of -grad {c}",
+                meaning=f"its direction, 1..8 for 0, 45, ... 315 degrees from right towards down, of falling {c}",
             ),
         ]
     return tuple(columns)

@@ -1,4 +1,4 @@
-"""The registry of label families. A family is one function from measurements to statistics, and columns that name winners.
+"""The registry of label families: each is one function from measurements to statistics, and columns that name winners.
 
     >>> @family(
     ...     "brightness",

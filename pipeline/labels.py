@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels import measure as _measure
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles
@@ -222,7 +221,7 @@ def label_rows(
     for y, x, _ in crops:
         if not (0 <= y <= height - size and 0 <= x <= width - size):
             raise InputError(
-                f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside the working frame of {height}x{width}"
+                f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie in the working frame of {height}x{width}"
             )
     specs = schema(config)
     if not crops:
@@ -237,7 +236,8 @@ def label_rows(
         got = arrays[spec.name]
         if got.shape != (len(crops), *spec.shape) or got.dtype != spec.dtype:
             raise InputError(
-                f"{spec.name} is {got.dtype} {list(got.shape)}; its family declares {spec.dtype} {[len(crops), *spec.shape]}"
+                f"{spec.name} is {got.dtype} {list(got.shape)}; its family declares "
+                f"{spec.dtype} {[len(crops), *spec.shape]}"
             )
     return {spec.name: np.ascontiguousarray(arrays[spec.name]) for spec in specs}, refusals
 
@@ -264,8 +264,8 @@ def rebuild_labels(statistics: Mapping[str, Array], config: LabelConfig) -> dict
     """
     if config._profile.released:
         raise InputError(
-            f"labels of profile {config.profile!r} cannot be rebuilt: it takes the most frequent exact colour, which is "
-            "not among the statistics"
+            f"labels of profile {config.profile!r} cannot be rebuilt: it takes the most frequent exact colour, which "
+            "is not among the statistics"
         )
     decided = {}
     for g in config._groups:

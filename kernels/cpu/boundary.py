@@ -9,7 +9,6 @@ Magnitudes leave in 1/65536 of a pixel, as whole numbers rounded half up, so tha
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.cpu.jit import kernel
 
 F32 = npt.NDArray[np.float32]
@@ -28,7 +27,7 @@ def all_finite(bits: I32) -> bool:
     bad = np.int32(0)
     for i in range(bits.size):
         bad |= np.int32((bits[i] & EXPONENT) == EXPONENT)
-    return bad == 0
+    return bool(bad == 0)
 
 
 @kernel

@@ -5,7 +5,6 @@ Everything here is a count: whole numbers, the same in any order and on any mach
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
