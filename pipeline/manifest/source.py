@@ -29,6 +29,11 @@ class Columns(NamedTuple):
     numbers: tuple[int, ...]
 
 
+def unquoted(name: str) -> str:
+    """Return a name without the quotes that some lists put round it."""
+    return name[1:-1] if len(name) > 2 and name[0] == name[-1] and name[0] in "\"'" else name
+
+
 class ListFile:
     """The bytes of a list, read as text or columns when somebody asks.
 
@@ -102,7 +107,7 @@ class ListFile:
             # The search starts where only digits and separators follow: from the line's start it would be slow.
             tail = _NUMBERS_AT_END.search(line, len(line.rstrip("0123456789-, \t")))
             name, rest = (line[: tail.start()], tail[0]) if tail else (line, "")
-        return Columns(number, name, tuple(map(int, _NUMBER.findall(rest))) if rest else ())
+        return Columns(number, unquoted(name), tuple(map(int, _NUMBER.findall(rest))) if rest else ())
 
     def error(self, line: int, found: str, wanted: str) -> ManifestError:
         """Return the error for one line: what it holds, and what was wanted instead."""

@@ -7,7 +7,7 @@ from vstats.pipeline.errors import ManifestError
 from vstats.pipeline.manifest.classes import ClassMap, class_list_beside
 from vstats.pipeline.manifest.model import Entry, Parsed
 from vstats.pipeline.manifest.naming import counted, is_video_name
-from vstats.pipeline.manifest.source import Columns, ListFile
+from vstats.pipeline.manifest.source import Columns, ListFile, unquoted
 
 # UCF101 writes v_HandStandPushups in the folder HandstandPushups, and copies of the set do not agree on either.
 _UCF101 = re.compile(r"(?:.*[/\\])?([^/\\]+)[/\\]v_[^/\\]+_g\d+_c\d+(\.avi)?[/\\]?")
@@ -51,11 +51,12 @@ def is_paths(source: ListFile) -> bool:
 
 def parse_paths(source: ListFile, _: ClassMap | None) -> Parsed:
     """One path a line; lines that name no video are passed over, as `find` prints them."""
-    names = [(number, line) for number, line in source.lines if is_video_name(line)]
+    lines = [(number, unquoted(line)) for number, line in source.lines]
+    names = [(number, line) for number, line in lines if is_video_name(line)]
     if not names:  # asked for by name: then these are names without extension
-        return Parsed(entries=[Entry(line, number, any_extension=True) for number, line in source.lines])
+        return Parsed(entries=[Entry(line, number, any_extension=True) for number, line in lines])
     entries = [Entry(line, number, any_case=_UCF101.fullmatch(line) is not None) for number, line in names]
-    return Parsed(entries=entries, other_files=len(source.lines) - len(names))
+    return Parsed(entries=entries, other_files=len(lines) - len(names))
 
 
 # -- UCF101 -----------------------------------------------------------------------------------------------------

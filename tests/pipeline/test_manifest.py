@@ -202,7 +202,7 @@ def test_paths_as_editors_and_systems_write_them(tmp_path: Path) -> None:
         "a\\1.mp4",
         "",
         "# a comment",
-        "./a//2 b.mp4",
+        "'./a//2 b.mp4'",
         "é.mp4",
         "odd\\name.mp4",
         str(tmp_path / "c" / "3.mp4"),
@@ -317,7 +317,7 @@ def test_ucf101_from_zero_says_so(tmp_path: Path) -> None:
 
 def test_path_label_splits_from_the_right(tmp_path: Path) -> None:
     make(tmp_path, "my video 2.mp4", "b.mp4", "c 3.MP4")
-    manifest = read_manifest([listed(tmp_path, "my video 2.mp4 7\nb.mp4\t0\nc 3.MP4, 4\nno.mp4 -1\n")])
+    manifest = read_manifest([listed(tmp_path, '"my video 2.mp4" 7\nb.mp4\t0\nc 3.MP4, 4\nno.mp4 -1\n')])
     assert manifest.kind == "path-label"
     assert [(row.key, row.label) for row in manifest.rows] == [
         ("b.mp4", 0),
