@@ -206,6 +206,12 @@ def _print(report: Any, dry_run: bool) -> None:
         )
         click.echo(f"time    {report.seconds:.1f} s ({work})")
         click.echo(f"digest  {report.digest}")
+    if report.damaged:
+        click.echo(
+            f"damaged: {report.damaged} videos lost packets or hold damaged frames; they are labelled from what decodes "
+            "(videos.parquet counts it; --damaged skip leaves them out)",
+            err=True,
+        )
     left_out = [f for f in report.failures if f.status != "missing"]
     missing = len(report.failures) - len(left_out)
     for failure in left_out[:10]:
@@ -221,9 +227,10 @@ def _print(report: Any, dry_run: bool) -> None:
 
 def _show_demo(store: str) -> None:
     from vstats.pipeline.report import label_words
+    from vstats.pipeline.store import Store
 
     click.echo()
-    for line in label_words(store):
+    for line in label_words(Store.open(store)):
         click.echo(line)
     click.echo(
         f"\nNext: vstats inspect {store}; vstats labels {store} --format csv; vstats verify {store} --recompute 100"

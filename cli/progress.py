@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ class TerminalProgress:
     """A tqdm bar: units done, rate, ETA and failures so far."""
 
     def __init__(self) -> None:
-        self._bar = None
+        self._bar: Any = None
         self._failed = 0
 
     def start(self, stage: str, total: int, unit: str, done: int = 0) -> None:
@@ -26,7 +27,6 @@ class TerminalProgress:
 
     def advance(self, done: int, failed: int) -> None:
         """Move the bar."""
-        assert self._bar is not None
         self._failed += failed
         self._bar.set_postfix_str(f"failed {self._failed}", refresh=False)
         self._bar.update(done)

@@ -55,7 +55,8 @@ def _texture(seed: int, height: int, width: int) -> U8:
         + noise[y0 + 1, x0] * fy * (4 - fx)
         + noise[y0 + 1, x0 + 1] * fy * fx
     )
-    return (16 + total * 219 // (255 * 16)).astype(np.uint8)
+    texture: U8 = (16 + total * 219 // (255 * 16)).astype(np.uint8)
+    return texture
 
 
 def _scene(background: U8, blue: int, red: int) -> Planes:
@@ -65,8 +66,8 @@ def _scene(background: U8, blue: int, red: int) -> Planes:
 
 def _paste(planes: Planes, patch: U8, y: int, x: int, blue: int, red: int) -> None:
     window = slice(y, y + patch.shape[0]), slice(x, x + patch.shape[1])
-    for plane, value in zip(planes, (patch, blue, red), strict=True):
-        plane[window] = value
+    luma, blues, reds = planes
+    luma[window], blues[window], reds[window] = patch, blue, red
 
 
 _GROUND = _texture(1, HEIGHT, WIDTH) // 3 + 60

@@ -146,8 +146,10 @@ def _identities(store: Store, ids: dict[str, int]) -> Array:
 
 def _packed(rows: Array) -> Array:
     names: Any = [(f"f{k}", np.int64) for k in range(rows.shape[1])]
-    return rows.view(names).reshape(-1)
+    packed: Array = rows.view(names).reshape(-1)
+    return packed
 
 
 def _column(store: Store, column: LabelColumn) -> Array:
-    return store.read(column.array)[:, column.position]
+    values: Array = store.read(column.array)[:, column.position]
+    return values

@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from vstats.pipeline.manifest import Manifest, manifest_digest, path_of_key, rea
 from vstats.pipeline.plan import ShardTask, VideoRows, automatic_shard_size, clip_starts, video_rows
 from vstats.pipeline.probe import ProbeResult, probe_all
 from vstats.pipeline.progress import NoProgress, Progress
-from vstats.pipeline.records import Failure, ManifestRow, PlannedRow, VideoProbe, VideoRecord
+from vstats.pipeline.records import Failure, ManifestRow, PlannedRow, VideoRecord
 from vstats.pipeline.store import Store, StoredArray
 
 
@@ -25,6 +25,7 @@ from vstats.pipeline.store import Store, StoredArray
 class ExtractReport:
     """What a run did.
 
+    `damaged` counts videos that have rows although packets were lost or frames are marked as damaged.
     `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this
     run. `digest` is "" for a dry run.
     """
@@ -37,6 +38,7 @@ class ExtractReport:
     shard_size: int
     videos: dict[str, int]
     failures: tuple[Failure, ...]
+    damaged: int
     expected_bytes: int
     computed_rows: int
     seconds: float
@@ -162,7 +164,7 @@ def draft_plan(
         if record.status == "planned":
             mine = list(video_rows(len(videos), asked.key, record.frames, config, asked.start_frames))
             rows.extend(mine)
-            record = VideoRecord(**{**asdict(record), "rows": len(mine)})
+            record = replace(record, rows=len(mine))
         videos.append(record)
     return Draft(
         index=stores.index_columns(rows),
@@ -175,36 +177,36 @@ def draft_plan(
 def _plan_video(
     asked: ManifestRow, found: ProbeResult | None, config: ExtractConfig
 ) -> tuple[VideoRecord, Failure | None]:
-    named = {"key": asked.key, "label": asked.label, "class_name": asked.class_name}
+    record = VideoRecord(key=asked.key, label=asked.label, class_name=asked.class_name, status="planned")
     if found is None:
         message = f"{asked.path} is not there"
         failure = Failure(key=asked.key, status="missing", stage="find", error="Missing", message=message)
-        return VideoRecord(**named, status="missing", error=message), failure
+        return replace(record, status="missing", error=message), failure
     if found.probe is None:
         failure = Failure(
             key=asked.key, status="failed", stage=found.stage, error="DecodeError", message=found.message
         )
-        return VideoRecord(**named, status="failed", error=found.message), failure
-    facts = {name: getattr(found.probe, name) for name in VideoProbe.__slots__}
+        return replace(record, status="failed", error=found.message), failure
+    record = replace(record, **asdict(found.probe))
     frames = found.probe.frames
     damage = f"{found.probe.lost_packets} packets lost, {found.probe.corrupt_frames} frames damaged"
     if config.damaged == "skip" and (found.probe.lost_packets or found.probe.corrupt_frames):
         failure = Failure(
             key=asked.key, status="skipped", stage="decode", error="DamagedVideo", message=damage
         )
-        return VideoRecord(**named, status="skipped", error=damage, **facts), failure
+        return replace(record, status="skipped", error=damage), failure
     starts = clip_starts(frames, config, asked.start_frames)
     dropped = [s for s in asked.start_frames or () if s not in starts]
     short = f"{frames} frames decode and a clip reads {config.span}; --short loop would repeat the video"
     if not starts:
         failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=short)
-        return VideoRecord(**named, status="skipped", error=short, **facts), failure
+        return replace(record, status="skipped", error=short), failure
     if dropped:
         listed = len(asked.start_frames or ())
         message = f"{len(dropped)} of {listed} listed clips run past the end, first at {dropped[0]}: {short}"
         failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=message)
-        return VideoRecord(**named, status="planned", error=message, **facts), failure
-    return VideoRecord(**named, status="planned", **facts), None
+        return replace(record, error=message), failure
+    return record, None
 
 
 def _write_plan(path: Path, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
@@ -318,7 +320,7 @@ def _settled(video: VideoRecord, failed_rows: int, message: str | None) -> Video
     if not video.rows:
         return video
     status = "ok" if failed_rows == 0 else "failed" if failed_rows == video.rows else "partial"
-    return VideoRecord(**{**asdict(video), "status": status, "error": message or video.error})
+    return replace(video, status=status, error=message or video.error)
 
 
 # ---------------------------------------------------------------------------------------------------- existing
@@ -398,6 +400,7 @@ def _report(
         shard_size=store.plan.shard_size,
         videos=_by_status(store.videos),
         failures=tuple(store.failures()),
+        damaged=_damaged(store.videos),
         expected_bytes=_bytes(store.plan.arrays, store.rows),
         computed_rows=computed,
         seconds=time.perf_counter() - began,
@@ -417,6 +420,7 @@ def _dry_report(path: Path, draft: Draft, config: ExtractConfig, began: float) -
         shard_size=draft.shard_size,
         videos=_by_status(draft.videos),
         failures=draft.failures,
+        damaged=_damaged(draft.videos),
         expected_bytes=_bytes((*stores.INDEX, *row_arrays(config)), draft.rows),
         computed_rows=0,
         seconds=time.perf_counter() - began,
@@ -432,6 +436,10 @@ def _by_status(videos: Sequence[VideoRecord]) -> dict[str, int]:
     for video in videos:
         counts[video.status] = counts.get(video.status, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _damaged(videos: Sequence[VideoRecord]) -> int:
+    return sum(1 for video in videos if video.rows and (video.lost_packets or video.corrupt_frames))
 
 
 def _now() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from vstats.pipeline.errors import StoreError, VideoError
 from vstats.pipeline.execute import Executor
 from vstats.pipeline.progress import Progress
-from vstats.pipeline.records import ManifestRow, VideoProbe
+from vstats.pipeline.records import ManifestRow, VideoProbe, without_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,9 @@ def probe_videos(task: ProbeTask) -> list[ProbeResult]:
         try:
             results.append(ProbeResult(key=key, probe=probe_video(path)))
         except VideoError as error:
-            results.append(ProbeResult(key=key, probe=None, stage=error.stage, message=str(error)))
+            results.append(
+                ProbeResult(key=key, probe=None, stage=error.stage, message=without_path(error, path))
+            )
     return results
 
 

@@ -176,6 +176,11 @@ class Failure:
     attempts: int = 1
 
 
+def without_path(error: Exception, path: str) -> str:
+    """Return the error's message without the path it begins with: the record's key names the video on any machine."""
+    return str(error).removeprefix(path).removeprefix(": ")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRecord:
     """One line of videos.parquet: a video that was asked for, what it is, and what became of it.

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from vstats.pipeline import store as stores
-from vstats.pipeline.labels import label_words as words_of
-from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
 from vstats.pipeline.table import STATUS_WORDS, label_blocks, store_columns
 
@@ -105,3 +103,29 @@ def _count(words: Any) -> dict[str, int]:
     for word in words:
         counts[word] = counts.get(word, 0) + 1
     return dict(sorted(counts.items()))
+
+
+DIRECTIONS = ("", "right", "down right", "down", "down left", "left", "up left", "up", "up right")
+COLOURS = ("", "blue", "cyan", "magenta", "white", "black", "green", "red", "yellow")
+
+
+def label_words(store: Store) -> list[str]:
+    """Return one line a row that says its main labels in words; for stores of the standard families."""
+    lines = [
+        f"{'video':<32} {'frame':>5}  {'motion boundary of u':<26} {'colours change most in':<24} {'least in':<10} mostly"
+    ]
+    for block in label_blocks(store):
+        for k in range(len(block["row"])):
+            row = {name: column[k] for name, column in block.items()}
+            if row["status"] != "ok":
+                lines.append(f"{row['key']:<32} {row['start_frame']:>5}  {row['status']}")
+                continue
+            cell, bin_ = int(row["motion_pattern_1_u_loc"]), int(row["motion_pattern_1_u_ori"])
+            moves = f"cell {cell}, towards {DIRECTIONS[bin_]}" if cell else "nothing moves"
+            lines.append(
+                f"{row['key']:<32} {row['start_frame']:>5}  {moves:<26} "
+                f"{'cell ' + str(row['appearance_pattern_1_div_loc']):<24} "
+                f"{'cell ' + str(row['appearance_pattern_1_stable_loc']):<10} "
+                f"{COLOURS[int(row['appearance_global_dominant_col'])]}"
+            )
+    return lines

@@ -16,7 +16,7 @@ from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import DecodeError, VideoError
 from vstats.pipeline.plan import ShardTask, VideoRows, clip_frames
 from vstats.pipeline.provenance import machine, versions
-from vstats.pipeline.records import F32, U8, Failure, PlannedRow
+from vstats.pipeline.records import F32, U8, Failure, PlannedRow, without_path
 from vstats.pipeline.store import Array, ShardReceipt, StoredArray
 
 
@@ -140,7 +140,9 @@ def compute_rows(task: ShardTask) -> ComputedRows:
                 status[position] = store.STATUS_DECODE
             stage = error.stage if isinstance(error, VideoError) else "labels"
             rows = range(task.start + done, task.start + end)
-            failures.append(_failure(video, rows, stage, type(error).__name__, str(error)))
+            failures.append(
+                _failure(video, rows, stage, type(error).__name__, without_path(error, video.path))
+            )
         at = end
     return ComputedRows(values=values, failures=tuple(failures), seconds=watch.seconds)
 
@@ -204,8 +206,8 @@ def compute_clips(video: VideoRows, config: ExtractConfig, watch: Stopwatch) -> 
                 config,
             )
             watch.add("labels", now)
-            for frame in [f for f in rgb if last_use[f] <= number]:
-                del rgb[frame], gray[frame]
+            for spent in [f for f in rgb if last_use[f] <= number]:
+                del rgb[spent], gray[spent]
             for pair in [p for p in flow if p[0] not in rgb or p[1] not in rgb]:
                 del flow[pair]
     finally:
@@ -222,10 +224,11 @@ def check_unchanged(video: VideoRows) -> None:
             return
     except OSError as error:
         raise DecodeError(
-            f"{video.path}: {error.strerror or error}; it was there when planned", stage="find"
+            f"{video.path}: {error.strerror or error}; it was there when planned. Put it back and run again",
+            stage="find",
         ) from error
     raise DecodeError(
-        f"{video.path} has changed since it was planned: its sha256 is not {video.record.sha256}. "
+        f"{video.path}: has changed since it was planned: its sha256 is not {video.record.sha256}. "
         "Put the planned file back, or plan anew with --overwrite",
         stage="find",
     )

@@ -16,6 +16,7 @@ A task owns whole shards of every array and nobody else writes them. A shard cou
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -61,8 +62,19 @@ class StoredArray:
     name: str
     shape: tuple[int, ...]
     dtype: str
-    fill: int | float = 0
+    fill: float = 0
     chunk_rows: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value that `from_json` reads back; NaN is written as Zarr writes it."""
+        fill = "NaN" if math.isnan(self.fill) else self.fill
+        return {**asdict(self), "shape": list(self.shape), "fill": fill}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "StoredArray":
+        """Return the array that `to_json` wrote."""
+        fill = math.nan if record["fill"] == "NaN" else record["fill"]
+        return cls(**{**record, "shape": tuple(record["shape"]), "fill": fill})
 
 
 INDEX = (
@@ -129,7 +141,7 @@ class Plan:
             "format_version": FORMAT_VERSION,
             "fingerprint": self.config.fingerprint(),
             "config": self.config.to_json(),
-            "arrays": [{**asdict(a), "shape": list(a.shape)} for a in self.arrays],
+            "arrays": [a.to_json() for a in self.arrays],
             **record,
         }
 
@@ -140,7 +152,7 @@ class Plan:
         for name in ("format", "format_version", "fingerprint"):
             del fields[name]
         fields["config"] = ExtractConfig.from_json(fields["config"])
-        fields["arrays"] = tuple(StoredArray(**{**a, "shape": tuple(a["shape"])}) for a in fields["arrays"])
+        fields["arrays"] = tuple(StoredArray.from_json(array) for array in fields["arrays"])
         return cls(**fields)
 
 
@@ -569,7 +581,8 @@ def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:
     shape = (plan.rows, *array.shape)
     shard = (plan.shard_size, *array.shape)
     if array.chunk_rows:
-        chunk, codecs = (1, *array.shape), [zarr.codecs.Crc32cCodec()]
+        chunk: tuple[int, ...] = (1, *array.shape)
+        codecs: list[Any] = [zarr.codecs.Crc32cCodec()]
     else:
         chunk, codecs = shard, [zarr.codecs.ZstdCodec(level=3, checksum=True)]
     group.create_array(

@@ -13,7 +13,7 @@ import numpy as np
 
 from vstats.pipeline import store as stores
 from vstats.pipeline.durable import disk_refused
-from vstats.pipeline.labels import label_columns
+from vstats.pipeline.labels import schema
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Array, Store
 
@@ -37,11 +37,13 @@ class LabelColumn:
 def store_columns(store: Store) -> tuple[LabelColumn, ...]:
     """Return every label of a store, in the order of its arrays; named family_pattern_label."""
     columns = []
-    for array, names in label_columns(label_config(store.plan.config)).items():
-        prefix = array.removeprefix("labels/").replace("/", "_")
-        columns += [
-            LabelColumn(name=f"{prefix}_{name}", array=array, position=position) for position, name in enumerate(names)
-        ]
+    for array in schema(label_config(store.plan.config)):
+        if array.name.startswith("labels/"):
+            prefix = array.name.removeprefix("labels/").replace("/", "_")
+            columns += [
+                LabelColumn(name=f"{prefix}_{name}", array=array.name, position=position)
+                for position, name in enumerate(array.columns)
+            ]
     return tuple(columns)
 
 
@@ -57,7 +59,9 @@ def label_blocks(store: Store, rows_a_block: int = 65536) -> Iterator[dict[str, 
     words = np.array([STATUS_WORDS.get(status, "unknown") for status in range(256)], object)
     columns = store_columns(store)
     index = [array.name for array in stores.INDEX if array.name != "index/video"]
-    for start in range(0, max(store.rows, 1), rows_a_block):  # no rows: one empty block, which still names columns
+    for start in range(
+        0, max(store.rows, 1), rows_a_block
+    ):  # no rows: one empty block, which still names columns
         stop = min(store.rows, start + rows_a_block)
         video = store.read("index/video", start, stop)
         block: dict[str, Array] = {
@@ -116,7 +120,9 @@ def _write_jsonl(store: Store, sink: BinaryIO) -> int:
     for block in label_blocks(store):
         names = list(block)
         for values in zip(*(column.tolist() for column in block.values()), strict=True):
-            sink.write((json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False) + "\n").encode())
+            sink.write(
+                (json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False) + "\n").encode()
+            )
             rows += 1
     return rows
 

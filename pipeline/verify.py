@@ -112,7 +112,10 @@ def recompute(task: ShardTask) -> tuple[int, list[Finding]]:
             message = f"{name}: the store holds {was}, computing again gives {now}"
             reason = reasons.get(row)
             findings.append(
-                Finding(where=f"row {row} ({_key_of(task, row)})", message=f"{message}: {reason}" if reason else message)
+                Finding(
+                    where=f"row {row} ({_key_of(task, row)})",
+                    message=f"{message}: {reason}" if reason else message,
+                )
             )
     return task.stop - task.start, findings
 
@@ -124,16 +127,23 @@ def _check_files(store: Store) -> tuple[list[Finding], int, int]:
     except OSError as error:
         return [Finding(where=stores.MANIFEST, message=f"cannot be read: {error.strerror}")], 0, 0
     if hashlib.sha256(content).hexdigest() != store.committed["manifest_sha256"]:
-        return [Finding(where=stores.MANIFEST, message="is damaged: its sha256 is not the one in COMMIT.json")], 0, 0
+        return (
+            [Finding(where=stores.MANIFEST, message="is damaged: its sha256 is not the one in COMMIT.json")],
+            0,
+            0,
+        )
     findings: list[Finding] = []
-    listed = dict(reversed(line.split("  ", 1)) for line in content.decode().splitlines())
+    pairs = (line.partition("  ") for line in content.decode().splitlines())
+    listed = {name: sha256 for sha256, _, name in pairs}
     size = 0
     for name, sha256 in listed.items():
         file = store.path / name
         if not file.is_file():
             findings.append(Finding(where=name, message="is missing"))
         elif file_sha256(file) != sha256:
-            findings.append(Finding(where=name, message="is damaged: its bytes are not those that were written"))
+            findings.append(
+                Finding(where=name, message="is damaged: its bytes are not those that were written")
+            )
         else:
             size += file.stat().st_size
     for name in sorted(set(store.files()) - listed.keys()):

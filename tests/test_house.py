@@ -100,5 +100,7 @@ def test_no_drawer_without_an_owner() -> None:
 
 def test_types_and_style() -> None:
     for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):
-        done = subprocess.run([sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr

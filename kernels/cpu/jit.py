@@ -9,7 +9,7 @@ functions it calls in other files: a jitted function therefore calls jitted func
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -18,5 +18,4 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def kernel(function: F) -> F:
     """Compile `function` with the settings that all CPU kernels share."""
-    compiled: F = numba.njit(cache=True, error_model="numpy", fastmath=False, nogil=True)(function)
-    return compiled
+    return cast(F, numba.njit(cache=True, error_model="numpy", fastmath=False, nogil=True)(function))
