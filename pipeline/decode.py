@@ -48,10 +48,9 @@ from vstats.pipeline.records import U8, VideoProbe
 
 T = TypeVar("T")
 
-MAX_SIDE = (
-    16384  # pixels; beyond it a header is more likely damaged than true, and one frame would fill the memory
-)
-MAX_PIXELS = 1 << 27
+# Larger frames are more likely a damaged header than true, and a few of them would fill the memory.
+MAX_SIDE = 16384
+MAX_PIXELS = 8192 * 8192
 
 # ACCURATE_RND and BITEXACT select the code whose rounding is the same with and without SIMD. FULL_CHR_H_INT
 # interpolates colour to every pixel instead of sharing one sample between two.
@@ -317,8 +316,7 @@ class _RgbConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> U8:
-        if max(frame.width, frame.height) > MAX_SIDE:
-            raise DecodeError(_too_large(self._path, frame.width, frame.height), stage="decode")
+        _check_size(self._path, frame.width, frame.height, stage="decode")
         name = frame.format.name
         if frame.colorspace not in _MATRIX and not frame.format.is_rgb:
             raise DecodeError(
@@ -422,8 +420,7 @@ def _choose_stream(path: str, container: InputContainer) -> VideoStream:
         raise DecodeError(
             f"{path}: this FFmpeg has no decoder for its video codec; convert it first", stage="open"
         )
-    if max(context.width, context.height) > MAX_SIDE:
-        raise DecodeError(_too_large(path, context.width, context.height), stage="open")
+    _check_size(path, context.width, context.height, stage="open")
     context.thread_type = "NONE"
     context.thread_count = 1
     context.flags |= Flags.bitexact | Flags.unaligned  # unaligned: crop exactly where the stream says
@@ -431,8 +428,13 @@ def _choose_stream(path: str, container: InputContainer) -> VideoStream:
     return stream
 
 
-def _too_large(path: str, width: int, height: int) -> str:
-    return f"{path}: claims frames of {width}x{height}; the limit is {MAX_SIDE} a side: scale it down first"
+def _check_size(path: str, width: int, height: int, *, stage: str) -> None:
+    if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+        raise DecodeError(
+            f"{path}: claims frames of {width}x{height}; the limit is {MAX_SIDE} a side and {MAX_PIXELS} pixels: "
+            "scale it down first",
+            stage=stage,
+        )
 
 
 def _reason(error: BaseException) -> str:
