@@ -98,6 +98,11 @@ _PROFILES = {
 }
 
 
+def names() -> tuple[str, ...]:
+    """Return the names of the profiles."""
+    return tuple(_PROFILES)
+
+
 def get(name: str) -> Profile:
     """Return the profile of this name; `InputError` names the known ones."""
     try:
