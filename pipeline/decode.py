@@ -2,6 +2,9 @@
 
 What every function here agrees on, because one generator of frames lies beneath them all:
 
+File
+    A regular file, known by its content alone: its name is no address, no pattern, and its suffix no hint. Pictures,
+    cover art and playlists are not videos.
 Frames
     Every frame that the decoder displays, in the order in which it displays them. Never sorted by time (AVI
     with B-frames states times that run backwards), never counted from the header (headers lie), never sought.
@@ -13,8 +16,8 @@ Damage
     it is enough is for the caller to judge by `VideoProbe`. No frame at all is an error.
 Colour
     RGB by the matrix and range that the frame states. No matrix stated: BT.601 at every size; no range stated:
-    full for gray and ``yuvj*``, limited for other YUV (FFmpeg's defaults, and OpenCV's). 10 bits and more are
-    cut to 8. The transfer curve is left alone: HDR (PQ, HLG) is not tone-mapped, and looks flat. Alpha is
+    full for gray and ``yuvj*``, limited for other YUV (FFmpeg's defaults, and OpenCV's). Subsampled colour is
+    interpolated from where the frame says that it lies (centred if it does not). 10 bits and more are rounded to 8. The transfer curve is left alone: HDR (PQ, HLG) is not tone-mapped, and looks flat. Alpha is
     ignored, not composited. Interlaced frames are taken as decoded, both fields woven together.
 Geometry
     Turned and mirrored as the file says that it is displayed, to the nearest quarter turn. The sample aspect
