@@ -17,8 +17,9 @@ Damage
 Colour
     RGB by the matrix and range that the frame states. No matrix stated: BT.601 at every size; no range stated:
     full for gray and ``yuvj*``, limited for other YUV (FFmpeg's defaults, and OpenCV's). Subsampled colour is
-    interpolated from where the frame says that it lies (centred if it does not). 10 bits and more are rounded to 8. The transfer curve is left alone: HDR (PQ, HLG) is not tone-mapped, and looks flat. Alpha is
-    ignored, not composited. Interlaced frames are taken as decoded, both fields woven together.
+    interpolated from where the frame says that it lies (centred if it does not). 10 bits and more are rounded
+    to 8. The transfer curve is left alone: HDR (PQ, HLG) is not tone-mapped, and looks flat. Alpha is ignored,
+    not composited. Interlaced frames are taken as decoded, both fields woven together.
 Geometry
     Turned and mirrored as the file says that it is displayed, to the nearest quarter turn. The sample aspect
     ratio is ignored: whoever resizes to a fixed size ignores it anyhow.
