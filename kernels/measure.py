@@ -170,7 +170,10 @@ class Measurements:
     @cached_property
     def _colour(self) -> tuple[I64, I64]:
         n, layout = len(self._corners), self.layout
-        overlap = np.empty((n, layout.blocks, 3, 2), np.int64)
+        # Nobody asks for the overlap of the whole crop, which is the last block.
+        part = layout.block_start[:-1]
+        overlap = np.empty((n, layout.blocks - 1, 3, 2), np.int64)
+        scratch = np.empty((layout.regions, 768), np.uint16 if layout.size < 256 else np.uint32)
         counts = np.empty((n, layout.blocks, 8), np.int64)
         for i, (y, x) in enumerate(self._corners):
             per_region = np.zeros((layout.regions, 8), np.int64)
@@ -181,8 +184,9 @@ class Measurements:
                 layout.size,
                 layout.region_start,
                 layout.region_pixels,
-                layout.block_start,
+                part,
                 layout.block_regions,
+                scratch,
                 overlap[i],
                 per_region,
             )

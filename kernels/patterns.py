@@ -35,7 +35,7 @@ STANDARD = ("pattern_1", "pattern_2", "pattern_3")
 """The patterns of the papers, in the order of the labels."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pattern:
     """One way to cut a crop into blocks.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from vstats.kernels.cpu import winners
 from vstats.kernels.measure import Measurements
 from vstats.kernels.patterns import Pattern, first_paragraph
 
@@ -72,7 +73,7 @@ class Column:
 StatisticsFunction = Callable[[Measurements, Pattern | None], dict[str, Array]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Family:
     """A kind of labels: what is measured, and which labels are read off it.
 
@@ -112,7 +113,7 @@ class Family:
         return tuple(groups)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """The labels of one family on one pattern, or on the whole crop where `pattern` is None."""
 
@@ -155,28 +156,19 @@ def decide(columns: Sequence[Column], statistics: Mapping[str, Array]) -> tuple[
         has anything. 0 where the label is undefined or has nobody to win against.
     """
     n = len(next(iter(statistics.values())))
-    labels = np.zeros((n, len(columns)), np.uint8)
-    margins = np.zeros((n, len(columns)), np.float32)
-    rows = np.arange(n)
+    labels = np.empty((len(columns), n), np.uint8)
+    margins = np.empty((len(columns), n), np.float32)
+    anywhere = np.ones(n, np.uint8)
     place = {column.name: k for k, column in enumerate(columns)}
     for k, column in enumerate(columns):
-        values = statistics[column.of]
-        defined = np.ones(n, bool)
-        if column.within is not None:
-            block = labels[:, place[column.within]].astype(np.intp)
-            defined = block > 0
-            values = values[rows, np.maximum(block, 1) - 1]
-        winner = values.argmax(axis=1) if column.pick == "largest" else values.argmin(axis=1)
-        best = values[rows, winner].astype(np.float32)
-        if column.zero_is_none:
-            defined &= best > 0
-        labels[:, k] = np.where(defined, winner + 1, 0)
-        if values.shape[1] > 1:
-            ranked = np.partition(values, (1 if column.pick == "smallest" else -2), axis=1)
-            second = ranked[:, 1 if column.pick == "smallest" else -2].astype(np.float32)
-            larger = np.maximum(best, second)
-            gap = larger - np.minimum(best, second)
-            margins[:, k] = np.where(
-                defined & (larger > 0), gap / np.where(larger > 0, larger, np.float32(1)), 0
-            )
-    return labels, margins
+        values = np.ascontiguousarray(statistics[column.of])
+        block = anywhere if column.within is None else labels[place[column.within]]
+        winners.pick(
+            values.reshape(n, -1, values.shape[-1]),
+            block,
+            column.pick == "smallest",
+            column.zero_is_none,
+            labels[k],
+            margins[k],
+        )
+    return np.ascontiguousarray(labels.T), np.ascontiguousarray(margins.T)

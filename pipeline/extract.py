@@ -11,7 +11,7 @@ import numpy as np
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.durable import file_sha256
-from vstats.pipeline.errors import ConfigMismatch, StoreError, UsageError
+from vstats.pipeline.errors import ConfigMismatch, ManifestError, StoreError, UsageError
 from vstats.pipeline.execute import Executor, open_executor
 from vstats.pipeline.manifest import Manifest, manifest_digest, path_of_key, read_manifest
 from vstats.pipeline.plan import ShardTask, VideoRows, automatic_shard_size, clip_starts, video_rows
@@ -109,14 +109,17 @@ def extract(
     progress = progress or NoProgress()
     path = Path(output)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
+    if not manifest.rows:
+        raise ManifestError(
+            f"none of the {len(manifest.missing)} videos that {manifest.source} lists is under {manifest.root} "
+            f"(first: {manifest.missing[0].key}); say with --root where they are"
+        )
     if run.overwrite and not dry_run:
         _remove_store(path)
     existing = _existing(path)
     if existing == "planned":
         store = Store.open(path, incomplete=True)
-        _check_same(
-            store.plan.config, store.plan.input_sha256, [v.key for v in store.videos], config, manifest, path
-        )
+        _check_same(store, config, manifest)
         if store.committed is not None and _all_files_there(store):
             return _report(store, began, already_complete=True)
         if dry_run:
@@ -355,24 +358,26 @@ def _remove_store(path: Path) -> None:
             raise StoreError(f"{path} cannot be removed: {error.strerror or error}") from error
 
 
-def _check_same(
-    planned: ExtractConfig, planned_input: str, planned_keys: list[str], config: ExtractConfig,
-    manifest: Manifest, path: Path,
-) -> None:  # fmt: skip
-    found = planned.differences(config)
-    if planned_input != manifest_digest(manifest):
-        before, now = set(planned_keys), {row.key for row in (*manifest.rows, *manifest.missing)}
-        new, gone = sorted(now - before), sorted(before - now)
-        found += [f"input: {len(new)} videos are new (first: {new[0]})"] if new else []
-        found += [f"input: {len(gone)} videos are gone (first: {gone[0]})"] if gone else []
-        found += (
-            []
-            if new or gone
-            else ["input: labels or listed clips of the videos differ, or which are missing"]
-        )
+def _check_same(store: Store, config: ExtractConfig, manifest: Manifest) -> None:
+    found = store.plan.config.differences(config)
+    if store.plan.input_sha256 != manifest_digest(manifest):
+        before = {video.key: video.status == "missing" for video in store.videos}
+        now = {row.key: False for row in manifest.rows} | {row.key: True for row in manifest.missing}
+        changes = {
+            "are new": sorted(now.keys() - before.keys()),
+            "are gone from the input": sorted(before.keys() - now.keys()),
+            "were missing and are there now": sorted(k for k in before if before[k] and not now.get(k, True)),
+            "were there and are missing now": sorted(
+                k for k in before if not before[k] and now.get(k, False)
+            ),
+        }
+        named = [
+            f"input: {len(keys)} videos {what} (first: {keys[0]})" for what, keys in changes.items() if keys
+        ]
+        found += named or ["input: labels or listed clips of the videos differ"]
     if found:
         raise ConfigMismatch(
-            f"{path} was planned differently:\n  " + "\n  ".join(found) + "\n"
+            f"{store.path} was planned differently:\n  " + "\n  ".join(found) + "\n"
             "Repeat the earlier options, choose another -o, or give --overwrite to start anew"
         )
 

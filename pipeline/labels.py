@@ -7,6 +7,7 @@ with "global" for the whole crop in PATTERN's place.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -142,8 +143,15 @@ def frames_needed(profile: str, clip_length: int) -> int:
 
 def schema(config: LabelConfig) -> tuple[ArraySpec, ...]:
     """Return the arrays that `label_rows` fills, in canonical order: labels, then statistics and margins."""
+    return _schema(config, config._families, config._patterns)
+
+
+@lru_cache(maxsize=32)
+def _schema(
+    config: LabelConfig, families: tuple[Family, ...], patterns: tuple[Pattern, ...]
+) -> tuple[ArraySpec, ...]:
     labels, statistics, margins = [], [], []
-    for g in config._groups:
+    for g in (g for f in families for g in f.groups(patterns)):
         names = tuple(c.name for c in g.columns)
         where = "the whole crop" if g.pattern is None else g.pattern.name
         meaning = "; ".join(f"{c.name}: {c.meaning}" for c in g.columns)

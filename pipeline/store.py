@@ -296,7 +296,7 @@ def write_rows(
     return files
 
 
-def _reads_back(array: zarr.Array, window: slice, value: Array) -> bool:
+def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
     try:
         return np.asarray(array[window]).tobytes() == np.ascontiguousarray(value).tobytes()
     except (ValueError, RuntimeError):  # a codec's checksum does not fit

@@ -8,10 +8,8 @@ import numpy.typing as npt
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
-I32 = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
 I64 = npt.NDArray[np.int64]
-
-CHANNEL = np.uint64(256)
 
 
 @kernel
@@ -24,6 +22,7 @@ def colours(
     region_pixels: I64,
     block_start: I64,
     block_regions: I64,
+    per_region: Counts,
     overlap: I64,
     classes: I64,
 ) -> None:
@@ -31,7 +30,8 @@ def colours(
 
     `overlap` int64 [B, 3, 2] receives per block and channel (red, green, blue) the sums over the 256 bins of the
     smallest and of the largest count among the T frames; `classes` int64 [R, 8], zeroed by the caller, the pixels of
-    each region in the 8 colour classes, over all frames.
+    each region in the 8 colour classes, over all frames. `per_region` [R, 768] is scratch, uint16 or uint32: wide
+    enough to count the largest block's pixels, and the type that histograms are compared in.
     """
     T, H, W, _ = rgb.shape
     R = region_start.size - 1
@@ -40,10 +40,9 @@ def colours(
     for p in range(region_pixels.size):
         y, x = region_pixels[p] // size, region_pixels[p] % size
         offset[p] = np.uint64(((y0 + y) * W + x0 + x) * 3)
-    per_region = np.empty((R, 768), np.int32)
-    count = np.empty(768, np.int32)
-    low = np.empty((B, 768), np.int32)
-    high = np.empty((B, 768), np.int32)
+    count = np.empty(768, per_region.dtype)
+    low = np.empty((B, 768), per_region.dtype)
+    high = np.empty((B, 768), per_region.dtype)
     for t in range(T):
         frame = rgb[t].reshape(H * W * 3)
         for r in range(R):

@@ -13,12 +13,14 @@ from vstats.kernels.profiles import most_frequent_colour
 EDGES = st.sampled_from([0, 1, 126, 127, 128, 129, 255])
 
 
-def run(rgb: np.ndarray, y: int, x: int, layout: patterns.Layout) -> tuple[np.ndarray, np.ndarray]:
+def run(
+    rgb: np.ndarray, y: int, x: int, layout: patterns.Layout, dtype: type = np.uint16
+) -> tuple[np.ndarray, np.ndarray]:
     overlap = np.empty((layout.blocks, 3, 2), np.int64)
     classes = np.zeros((layout.regions, 8), np.int64)
     colour.colours(
         rgb, y, x, layout.size, layout.region_start, layout.region_pixels, layout.block_start, layout.block_regions,
-        overlap, classes,
+        np.empty((layout.regions, 768), dtype), overlap, classes,
     )  # fmt: skip
     counts = np.empty((layout.blocks, 8), np.int64)
     blocks.sum_regions(classes, layout.block_start, layout.block_regions, counts)
@@ -63,7 +65,7 @@ def test_counts_equal_the_plain_loops(rgb: np.ndarray, data: st.DataObject) -> N
     y = data.draw(st.integers(0, rgb.shape[1] - 8))
     x = data.draw(st.integers(0, rgb.shape[2] - 8))
     layout = standard(8)
-    overlap, counts = run(rgb, y, x, layout)
+    overlap, counts = run(rgb, y, x, layout, data.draw(st.sampled_from([np.uint16, np.uint32])))
     frames = [[[tuple(map(int, p)) for p in row[x : x + 8]] for row in frame[y : y + 8]] for frame in rgb]
     for name in patterns.STANDARD:
         for block, pixels in zip(layout.columns[name][0], naive.PATTERNS[name][0](8), strict=True):

@@ -167,9 +167,20 @@ def test_another_configuration_is_refused_with_what_differs(folder: Path, finish
     assert snapshot(finished) == before
 
 
-def test_another_input_is_refused_with_what_differs(folder: Path, finished: Path) -> None:
-    with pytest.raises(ConfigMismatch, match=r"3 videos are gone \(first: resting/short.mkv\)|videos are"):
-        run(folder / "moving", finished)
+def test_another_input_is_refused_with_what_differs(folder: Path, finished: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    names = [
+        "moving/right.mkv",
+        "moving/turning.mkv",
+        "moving/new.mkv",
+        "resting/still.mkv",
+        "resting/text.mp4",
+    ]
+    listed.write_text("\n".join(names) + "\n")
+    with pytest.raises(ConfigMismatch) as refused:
+        extract([str(listed)], finished, DIS, RunConfig(), root=str(folder))
+    assert "1 videos are new (first: moving/new.mkv)" in str(refused.value)
+    assert "1 videos are gone from the input (first: resting/short.mkv)" in str(refused.value)
 
 
 def test_overwrite_starts_anew(folder: Path, finished: Path, tmp_path: Path) -> None:

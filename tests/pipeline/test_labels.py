@@ -1,6 +1,7 @@
 """`label_rows` against plain loops, flips against recomputation, statistics against labels, and the registries."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -227,12 +228,13 @@ def test_real_clips_equal_the_plain_loops(
     height, width = working
     with av.open(str(data_dir / "videos" / name), metadata_errors="ignore") as container:
         decoded = [
-            f.to_ndarray(format="rgb24") for f, _ in zip(container.decode(video=0), range(start + 16))
+            f.to_ndarray(format="rgb24")
+            for f, _ in zip(container.decode(video=0), range(start + 16), strict=False)
         ][start:]
     rgb = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in decoded])
     gray = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in rgb]
     flow = np.stack(
-        [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 9, 3, 5, 1.1, 0) for a, b in zip(gray, gray[1:])]
+        [cv2.calcOpticalFlowFarneback(a, b, None, 0.5, 3, 9, 3, 5, 1.1, 0) for a, b in pairwise(gray)]
     )
     config = LabelConfig(working=working, crop=crop, statistics=True)
     row = ((height - crop) // 2, (width - crop) // 2 + 3, flip)
@@ -371,6 +373,25 @@ def test_a_new_pattern_and_family_need_no_other_edit(thirds: str) -> None:
     # The released profiles stay what they were published as.
     assert LabelConfig(profile="sts-released").patterns == patterns.STANDARD
     assert LabelConfig(profile="sts-released").families == ("motion", "appearance")
+
+
+@settings(max_examples=10, deadline=None)
+@given(rgb=small_rgb(), flow=small_flow(), rows=small_rows())
+def test_a_pattern_that_is_not_its_own_mirror_image_is_mirrored_all_the_same(
+    rgb: Any, flow: Any, rows: Rows
+) -> None:
+    @patterns.pattern("lopsided", compare="mean")
+    def lopsided(size: int) -> Mask:
+        """The left quarter, the top half, one pixel."""
+        masks = np.zeros((3, size, size), bool)
+        masks[0, :, : size // 4] = masks[1, : size // 2] = masks[2, 1, 2] = True
+        return masks
+
+    try:
+        config = LabelConfig(clip_length=3, working=(10, 11), crop=8, statistics=True, patterns=("lopsided",))
+        assert_equals_the_plain_loops(rgb, flow, rows, config)
+    finally:
+        patterns.unregister("lopsided")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def filled(path: Path, rows: int, shard_size: int, values: Any, pixels: Any) -> 
     return stores.commit(opened, opened.videos, [], {"rows": rows, "labelled": rows})
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=8)
 @given(data=st.data(), rows=st.integers(1, 40), sizes=st.tuples(st.integers(1, 50), st.integers(1, 50)))
 def test_what_is_written_is_read_and_the_digest_knows_no_shards(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, rows: int, sizes: tuple[int, int]
@@ -125,7 +125,7 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(
             path.write_bytes(content)
 
     monkeypatch.setattr(stores, "sync_file", flip)
-    with pytest.raises((StoreError, ValueError, RuntimeError)):
+    with pytest.raises(StoreError, match="gives back other bytes"):
         stores.write_rows(tmp_path / "a.vstats", 0, 0, {VALUES.name: np.zeros((4, 3), np.float32)})
 
 
@@ -176,9 +176,8 @@ def test_a_seal_shows_any_flipped_bit(
     path.write_bytes(content)
     assert read_sealed(path) == json.loads(json.dumps(record))
     position = flips.randrange(len(content))
-    path.write_bytes(
-        content[:position] + bytes([content[position] ^ (1 << flips.randrange(8))]) + content[position + 1 :]
-    )
+    flipped = content[position] ^ (1 << flips.randrange(8))
+    path.write_bytes(content[:position] + bytes([flipped]) + content[position + 1 :])
     with pytest.raises(StoreError, match="damaged"):
         read_sealed(path)
 
