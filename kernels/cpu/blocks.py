@@ -23,6 +23,10 @@ P3 = np.float32(-0.3258083974640975) * DEGREES
 P5 = np.float32(0.1555786518463281) * DEGREES
 P7 = np.float32(-0.04432655554792128) * DEGREES
 
+# Bins by octant: 1 where x points left, 2 where y points up, 4 where the vertical axis is the nearer one.
+AXIS_BIN = np.array([0, 4, 0, 4, 2, 2, 6, 6])
+DIAGONAL_BIN = np.array([1, 3, 7, 5, 1, 3, 7, 5])
+
 
 @kernel
 def orientations(summed: F32, y0: int, x0: int, region: U16, out: I64) -> None:
@@ -32,8 +36,9 @@ def orientations(summed: F32, y0: int, x0: int, region: U16, out: I64) -> None:
     by the caller, receives votes of u and of v in 1/65536 pixel. Bins are centred on 0, 45, ..., 315 degrees.
     """
     size = region.shape[0]
-    magnitude = np.empty(2 * size, np.float32)
-    share = np.empty(2 * size, np.float32)
+    votes = np.empty(2 * size, np.int64)
+    diagonals = np.empty(2 * size, np.int64)
+    octants = np.empty(2 * size, np.int64)
     for y in range(size):
         row_x = summed[0, y0 + y, 2 * x0 : 2 * (x0 + size)]
         row_y = summed[1, y0 + y, 2 * x0 : 2 * (x0 + size)]
@@ -45,26 +50,18 @@ def orientations(summed: F32, y0: int, x0: int, region: U16, out: I64) -> None:
             c = minor / (major + TINY)
             c2 = c * c
             degrees = (((P7 * c2 + P5) * c2 + P3) * c2 + P1) * c
-            share[j] = degrees / EIGHTH_TURN
-            magnitude[j] = np.sqrt(mx * mx + my * my) * UNIT
+            magnitude = np.sqrt(mx * mx + my * my) * UNIT
+            votes[j] = np.int64(magnitude + HALF)
+            diagonals[j] = np.int64(magnitude * (degrees / EIGHTH_TURN) + HALF)
+            # A number for the two signs and the nearer axis looks the bins up: branches would be guessed wrong here.
+            octants[j] = np.int64(mx < 0) + 2 * np.int64(my < 0) + 4 * np.int64(ax < ay)
         regions = region[y]
-        for j in range(2 * size):
-            vote = np.int64(magnitude[j] + HALF)
-            if vote == 0:
-                continue
-            diagonal = np.int64(magnitude[j] * share[j] + HALF)
-            mx, my = row_x[j], row_y[j]
-            if np.abs(mx) >= np.abs(my):
-                axis_bin = 4 if mx < 0 else 0
-            else:
-                axis_bin = 6 if my < 0 else 2
-            if my < 0:
-                diagonal_bin = 5 if mx < 0 else 7
-            else:
-                diagonal_bin = 3 if mx < 0 else 1
-            bins = out[j & 1, regions[j >> 1]]
-            bins[axis_bin] += vote - diagonal
-            bins[diagonal_bin] += diagonal
+        for x in range(size):
+            for c in range(2):
+                j = 2 * x + c
+                bins = out[c, regions[x]]
+                bins[AXIS_BIN[octants[j]]] += votes[j] - diagonals[j]
+                bins[DIAGONAL_BIN[octants[j]]] += diagonals[j]
 
 
 @kernel
