@@ -133,11 +133,11 @@ class Measurements:
     @cached_property
     def accumulated(self) -> F32:
         """Sum of the motion boundaries over the clip, float32 [2 (d/dx, d/dy), H, W, 2 (u, v)], working frame."""
-        return self._frame_boundaries[1].reshape(2, *self._flow.shape[1:])
+        return self._whole_frame[0].reshape(2, *self._flow.shape[1:])
 
     @cached_property
-    def _frame_boundaries(self) -> tuple[npt.NDArray[np.int32], F32]:
-        return _boundaries(self._flow, self.frames_compared)
+    def _whole_frame(self) -> tuple[F32, I64]:
+        return _boundaries(self._flow, self._corners, self.layout.size, self.frames_compared)
 
     @cached_property
     def _motion_sums(self) -> tuple[I64, I64]:
@@ -147,16 +147,17 @@ class Measurements:
         frames = np.empty((n, 2, self.frames_compared), np.int64)
         for i, (y, x) in enumerate(self._corners):
             if self._boundary_on_crop:
-                window = self._flow[:, y : y + layout.size, x : x + layout.size]
-                magnitude, summed = _boundaries(np.ascontiguousarray(window), self.frames_compared)
+                window = np.ascontiguousarray(self._flow[:, y : y + layout.size, x : x + layout.size])
+                summed, of_crop = _boundaries(window, ((0, 0),), layout.size, self.frames_compared)
+                frames[i] = of_crop[:, 0].T
                 top, left = 0, 0
             else:
-                magnitude, summed = self._frame_boundaries
+                summed, of_crops = self._whole_frame
+                frames[i] = of_crops[:, i].T
                 top, left = y, x
             blocks.orientations(summed, top, left, layout.region, votes[i])
             for c in range(2):
                 blocks.sum_regions(votes[i, c], layout.block_start, layout.block_regions, sums[i, c])
-            boundary.frame_sums(magnitude, top, left, layout.size, frames[i])
         return sums, frames
 
     @property
@@ -214,12 +215,14 @@ def quantised(flow: F32) -> F32:
     return out
 
 
-def _boundaries(flow: F32, frames_compared: int) -> tuple[npt.NDArray[np.int32], F32]:
+def _boundaries(
+    flow: F32, corners: Sequence[tuple[int, int]], size: int, frames_compared: int
+) -> tuple[F32, I64]:
     F, H, W, _ = flow.shape
-    magnitude = np.empty((frames_compared, H, 2 * W), np.int32)
     summed = np.empty((2, H, 2 * W), np.float32)
-    boundary.boundaries(flow.reshape(F, H, 2 * W), magnitude, summed)
-    return magnitude, summed
+    frames = np.empty((frames_compared, len(corners), 2), np.int64)
+    boundary.boundaries(flow.reshape(F, H, 2 * W), np.array(corners, np.int64), size, summed, frames)
+    return summed, frames
 
 
 def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -43,15 +43,31 @@ def quantise(flow: F32, out: F32) -> None:
 
 
 @kernel
-def boundaries(flow: F32, magnitude: I32, summed: F32) -> None:
-    """Sum a clip's boundaries as vectors, and give the magnitude of each field's own.
+def _sum_crop(magnitude: I32, y0: int, x0: int, size: int, out: I64) -> None:
+    """Sum [H, 2 W] magnitudes over the crop of `size` at (y0, x0) into int64 [2]: whole numbers, in any order."""
+    u = np.int64(0)
+    v = np.int64(0)
+    for y in range(y0, y0 + size):
+        row = magnitude[y, 2 * x0 : 2 * (x0 + size)]
+        for x in range(size):
+            u += np.int64(row[2 * x])
+            v += np.int64(row[2 * x + 1])
+    out[0] = u
+    out[1] = v
+
+
+@kernel
+def boundaries(flow: F32, corners: I64, size: int, summed: F32, frames: I64) -> None:
+    """Sum a clip's boundaries as vectors, and the magnitudes of each field's own over some crops.
 
     `flow` is [F, H, 2 W], u and v side by side; `summed` [2, H, 2 W] receives d/dx and d/dy added over all F fields in
-    their order; `magnitude` [G, H, 2 W] receives sqrt(bx^2 + by^2) of the first G fields, in 1/65536 pixel.
+    their order; `frames` int64 [G, C, 2] receives, of each of the first G fields, the sum of sqrt(bx^2 + by^2) in
+    1/65536 pixel over the crops of `size` at `corners` int64 [C, 2 (y, x)], for u and v.
     """
     F, H, W2 = flow.shape
-    G = magnitude.shape[0]
+    G, C = frames.shape[:2]
     padded = np.empty((H + 2, W2 + 4), np.float32)
+    magnitude = np.empty((H, W2), np.int32)
     summed[:] = np.float32(0)
     for i in range(F):
         for y in range(H):
@@ -66,37 +82,13 @@ def boundaries(flow: F32, magnitude: I32, summed: F32) -> None:
         padded[H + 1, :] = padded[H, :]
         for y in range(H):
             above, here, below = padded[y], padded[y + 1], padded[y + 2]
-            sum_x, sum_y = summed[0, y], summed[1, y]
-            if i < G:
-                out = magnitude[i, y]
-                for j in range(W2):
-                    bx = ((above[j] - above[j + 4]) + (below[j] - below[j + 4])) + (here[j] - here[j + 4])
-                    by = ((above[j] - below[j]) + (above[j + 4] - below[j + 4])) + (
-                        above[j + 2] - below[j + 2]
-                    )
-                    sum_x[j] += bx
-                    sum_y[j] += by
-                    out[j] = np.int32(np.sqrt(bx * bx + by * by) * UNIT + HALF)
-            else:
-                for j in range(W2):
-                    bx = ((above[j] - above[j + 4]) + (below[j] - below[j + 4])) + (here[j] - here[j + 4])
-                    by = ((above[j] - below[j]) + (above[j + 4] - below[j + 4])) + (
-                        above[j + 2] - below[j + 2]
-                    )
-                    sum_x[j] += bx
-                    sum_y[j] += by
-
-
-@kernel
-def frame_sums(magnitude: I32, y0: int, x0: int, size: int, out: I64) -> None:
-    """Sum [G, H, 2 W] magnitudes over the crop of `size` at (y0, x0) into int64 [2, G]: whole numbers, any order."""
-    for i in range(magnitude.shape[0]):
-        u = np.int64(0)
-        v = np.int64(0)
-        for y in range(y0, y0 + size):
-            row = magnitude[i, y, 2 * x0 : 2 * (x0 + size)]
-            for x in range(size):
-                u += np.int64(row[2 * x])
-                v += np.int64(row[2 * x + 1])
-        out[0, i] = u
-        out[1, i] = v
+            sum_x, sum_y, out = summed[0, y], summed[1, y], magnitude[y]
+            for j in range(W2):
+                bx = ((above[j] - above[j + 4]) + (below[j] - below[j + 4])) + (here[j] - here[j + 4])
+                by = ((above[j] - below[j]) + (above[j + 4] - below[j + 4])) + (above[j + 2] - below[j + 2])
+                sum_x[j] += bx
+                sum_y[j] += by
+                out[j] = np.int32(np.sqrt(bx * bx + by * by) * UNIT + HALF)
+        if i < G:
+            for c in range(C):
+                _sum_crop(magnitude, corners[c, 0], corners[c, 1], size, frames[i, c])

@@ -22,12 +22,15 @@ def fields(draw_shape: tuple[int, int, int]) -> st.SearchStrategy[np.ndarray]:
     return hnp.arrays(np.float32, (*draw_shape, 2), elements=FLOATS)
 
 
-def run(flow: np.ndarray, compared: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def run(flow: np.ndarray, compared: int | None = None, size: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes over every crop of `size` [G, H - size + 1, W - size + 1, 2], and the summed boundary [2, H, W, 2]."""
     F, H, W, _ = flow.shape
-    magnitude = np.empty((F if compared is None else compared, H, 2 * W), np.int32)
+    G, h, w = F if compared is None else compared, H - size + 1, W - size + 1
+    corners = np.array([(y, x) for y in range(h) for x in range(w)], np.int64)
+    frames = np.empty((G, h * w, 2), np.int64)
     summed = np.empty((2, H, 2 * W), np.float32)
-    boundary.boundaries(flow.reshape(F, H, 2 * W), magnitude, summed)
-    return magnitude.reshape(len(magnitude), H, W, 2), summed.reshape(2, H, W, 2)
+    boundary.boundaries(flow.reshape(F, H, 2 * W), corners, size, summed, frames)
+    return frames.reshape(G, h, w, 2), summed.reshape(2, H, W, 2)
 
 
 def test_a_square_by_hand() -> None:
@@ -85,18 +88,21 @@ def test_the_largest_values_do_not_overflow() -> None:
     magnitude, summed = run(flow)
     assert magnitude.max() == 12288 * 65536
     assert summed.min() == -255 * 12288
-    out = np.empty((2, 255), np.int64)
-    boundary.frame_sums(magnitude.reshape(255, 2, 12), 0, 4, 2, out)
-    assert out[0, 0] == magnitude[0, :2, 4:6, 0].astype(np.int64).sum()
+    frames, _ = run(flow, size=2)
+    assert frames.max() <= 4 * 12288 * 65536
+    assert frames[0, 0, 2, 0] == magnitude[0, :2, 2:4, 0].sum()
 
 
 @settings(max_examples=30, deadline=None)
-@given(magnitude=hnp.arrays(np.int32, (2, 5, 14)), y=st.integers(0, 2), x=st.integers(0, 4))
-def test_frame_sums_are_sums(magnitude: np.ndarray, y: int, x: int) -> None:
-    out = np.empty((2, 2), np.int64)
-    boundary.frame_sums(magnitude, y, x, 3, out)
-    crop = magnitude.reshape(2, 5, 7, 2)[:, y : y + 3, x : x + 3].astype(np.int64)
-    np.testing.assert_array_equal(out, crop.sum(axis=(1, 2)).T)
+@given(flow=fields((2, 5, 6)), size=st.integers(1, 5), compared=st.integers(0, 2))
+def test_frame_sums_are_sums(flow: np.ndarray, size: int, compared: int) -> None:
+    magnitude, _ = run(flow)
+    frames, _ = run(flow, compared, size)
+    assert len(frames) == compared
+    for y in range(6 - size):
+        for x in range(7 - size):
+            wanted = magnitude[:compared, y : y + size, x : x + size].sum(axis=(1, 2))
+            np.testing.assert_array_equal(frames[:, y, x], wanted)
 
 
 @settings(max_examples=50, deadline=None)
