@@ -89,7 +89,7 @@ def _moves_up(t: int) -> Planes:
 def _two_squares(t: int) -> Planes:
     planes = _scene(_GROUND, 110, 140)
     _paste(planes, _PATCH[:18, :18], 20, 120 - t // 2, 80, 90)
-    _paste(planes, _PATCH, 40 + 2 * t, 50, 180, 180)
+    _paste(planes, _PATCH, 30 + 2 * t, 50, 180, 180)
     return planes
 
 

@@ -3,6 +3,7 @@
 import ast
 import configparser
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,9 +99,30 @@ def test_no_drawer_without_an_owner() -> None:
     assert not [p for p in SOURCES if p.stem in ("utils", "helpers", "common", "misc")]
 
 
-def test_types_and_style() -> None:
+def test_style() -> None:
     for tool in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):
         done = subprocess.run(
             [sys.executable, "-m", *tool], cwd=ROOT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_types(tmp_path: Path) -> None:
+    # The folders under their package's name: mypy sees them as users import them, however vstats is installed.
+    (tmp_path / "vstats").mkdir()
+    for room in ("kernels", "pipeline", "cli"):
+        (tmp_path / "vstats" / room).symlink_to(ROOT / room)
+    command = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file",
+        ROOT / "pyproject.toml",
+        "--explicit-package-bases",
+    ]
+    packages = ["-p", "vstats.kernels", "-p", "vstats.pipeline", "-p", "vstats.cli"]
+    done = subprocess.run(
+        [*command, *packages], cwd=tmp_path, env={**os.environ, "MYPYPATH": str(tmp_path)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,9 @@
+# CPU image; everything comes from the project's own files.
+FROM python:3.11-slim
+COPY . /src
+# Compiled kernels are cached here, so a container that runs as any user starts fast the second time.
+ENV NUMBA_CACHE_DIR=/tmp/vstats-numba
+RUN pip install --no-cache-dir /src && rm -rf /src
+WORKDIR /data
+ENTRYPOINT ["vstats"]
+CMD ["--help"]
