@@ -53,7 +53,8 @@ def digests(name: str) -> dict[str, str]:
     """Return the sha256 of every array of a case."""
     options, crops = CASES[name]
     config = LabelConfig(**options, families=None, patterns=("pattern_1", "pattern_2", "pattern_3"))
-    rgb, flow = clip(config.clip_length, config.flows_needed, *config.working, salt=len(name))
+    height, width = config.working
+    rgb, flow = clip(config.clip_length, config.flows_needed, height, width, len(name))
     if "no motion" in name:
         rgb[:], flow[:] = 77, 1.5
     arrays, refusals = label_rows(rgb, flow, crops, config)

@@ -1,6 +1,5 @@
 """Motion boundaries: a field done by hand, plain loops, mirror images, and values at the edge of float32."""
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,8 @@ from hypothesis.extra import numpy as hnp
 from vstats.kernels.cpu import boundary
 from vstats.kernels.errors import InputError
 from vstats.kernels.measure import check_finite, quantised
+
+from tests import naive
 
 FLOATS = st.one_of(
     st.sampled_from(

@@ -1,6 +1,5 @@
 """Overlap of histograms over time and the 8 dominant colours: known colours and plain loops."""
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +8,8 @@ from hypothesis.extra import numpy as hnp
 from vstats.kernels import patterns
 from vstats.kernels.cpu import blocks, colour
 from vstats.kernels.profiles import most_frequent_colour
+
+from tests import naive
 
 EDGES = st.sampled_from([0, 1, 126, 127, 128, 129, 255])
 

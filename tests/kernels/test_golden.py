@@ -9,11 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from vstats.kernels import ops
 from vstats.kernels.errors import NoLabel
+
+from tests import naive
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 Golden = dict[str, Any]

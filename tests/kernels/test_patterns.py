@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-import naive
 import numpy as np
 import pytest
 from vstats.kernels import patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Layout, Mask
+
+from tests import naive
 
 
 def drawn(masks: Mask) -> list[str]:

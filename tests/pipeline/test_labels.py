@@ -7,7 +7,6 @@ from typing import Any
 
 import av
 import cv2
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,8 @@ from vstats.kernels.patterns import Mask, Pattern
 from vstats.kernels.rules import Column, Statistic
 from vstats.pipeline import families, labels
 from vstats.pipeline.labels import LabelConfig, label_rows, rebuild_labels, schema
+
+from tests import naive
 
 Rows = list[tuple[int, int, bool]]
 SMALL = LabelConfig(clip_length=3, working=(10, 11), crop=8, statistics=True)
