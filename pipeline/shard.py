@@ -156,7 +156,17 @@ class ClipRows:
 
 
 def compute_clips(video: VideoRows, config: ExtractConfig, watch: Stopwatch) -> Iterator[ClipRows]:
-    """Yield the rows of each clip of one video, from one pass over its frames.
+    """Yield the labelled rows of each clip of one video; raises what `read_clips` raises."""
+    for rgb, flow, rows in read_clips(video, config, watch):
+        yield _label_clip(rgb, flow, rows, config)
+
+
+def read_clips(
+    video: VideoRows, config: ExtractConfig, watch: Stopwatch
+) -> Iterator[tuple[U8, F32, list[PlannedRow]]]:
+    """Yield what each clip of one video is labelled from, and its rows, from one pass over the video's frames.
+
+    Frames are uint8 [T, H, W, 3] and flow float32 [F, H, W, 2], both on the working frame, not cropped or mirrored.
 
     Overlapping clips share frames and flow; a frame is dropped after the last clip that reads it, so memory grows
     with the clips in flight and not with the video.
@@ -199,11 +209,10 @@ def compute_clips(video: VideoRows, config: ExtractConfig, watch: Stopwatch) -> 
                 fields = motion.flow_fields(np.stack([gray[frame] for frame in run]), config)
                 flow.update(zip(pairwise(run), fields, strict=True))
             now = watch.add("flow", now)
-            yield _label_clip(
+            yield (
                 np.stack([rgb[frame] for frame in frames[: config.clip_length]]),
                 np.stack([flow[pair] for pair in pairs]),
                 rows,
-                config,
             )
             watch.add("labels", now)
             for spent in [f for f in rgb if last_use[f] <= number]:
