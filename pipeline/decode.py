@@ -79,13 +79,19 @@ _MATRIX = {
 }
 
 
-def probe_video(path: str) -> VideoProbe:
+def _nothing() -> None:
+    """Tell nobody."""
+
+
+def probe_video(path: str, tick: Callable[[], None] = _nothing) -> VideoProbe:
     """Decode a whole video without converting colours, and say what is in it.
 
     Parameters
     ----------
     path : str
         A file on this machine. It is never read as an address or a pattern.
+    tick : callable
+        Is called after every decoded frame, so that someone can tell slow from stuck.
 
     Returns
     -------
@@ -114,6 +120,7 @@ def probe_video(path: str) -> VideoProbe:
                     first = (*size, turn, frame.format.name)
                 frames += 1
                 corrupt += frame.is_corrupt
+                tick()
             if first is None:
                 raise video.nothing_decoded()
             width, height, rotation, pixel_format = first
@@ -165,7 +172,9 @@ def decode_frames(path: str) -> Iterator[tuple[U8, float]]:
             raise video.nothing_decoded()
 
 
-def wanted_frames(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8], None, None]:
+def wanted_frames(
+    path: str, wanted: Sequence[int], tick: Callable[[], None] = _nothing
+) -> Generator[tuple[int, U8], None, None]:
     """Decode up to the last wanted frame, and convert and yield only the wanted ones.
 
     Parameters
@@ -174,6 +183,8 @@ def wanted_frames(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8],
         A file on this machine.
     wanted : sequence of int
         Positions in decode order, from 0; ascending, without repeats.
+    tick : callable
+        Is called after every decoded frame, wanted or not.
 
     Yields
     ------
@@ -189,7 +200,7 @@ def wanted_frames(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8],
     ValueError
         `wanted` is not ascending from 0.
     """
-    for index, rgb, _ in _wanted(path, wanted):
+    for index, rgb, _ in _wanted(path, wanted, tick):
         yield index, rgb
 
 
@@ -219,13 +230,15 @@ def read_frames(
     """
     kept: dict[int, T] = {}
     pts_seconds: dict[int, float] = {}
-    for index, rgb, seconds in _wanted(path, wanted):
+    for index, rgb, seconds in _wanted(path, wanted, _nothing):
         kept[index] = transform(rgb)
         pts_seconds[index] = seconds
     return kept, pts_seconds
 
 
-def _wanted(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8, float], None, None]:
+def _wanted(
+    path: str, wanted: Sequence[int], tick: Callable[[], None]
+) -> Generator[tuple[int, U8, float], None, None]:
     if any(b <= a for a, b in pairwise([-1, *wanted])):
         raise ValueError(f"wanted frames must ascend from 0 without repeats; they are {list(wanted)}")
     if not wanted:
@@ -236,6 +249,7 @@ def _wanted(path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8, float]
     with _open_file(path) as file, _open_video(path, file) as video:
         to_rgb = _RgbConverter(path)
         for count, frame in enumerate(video.frames(), start=1):
+            tick()
             if count - 1 == target:
                 yield target, to_rgb(frame), video.seconds(frame)
                 target = next(remaining, -1)
