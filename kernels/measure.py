@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from vstats.kernels.cpu import blocks, boundary, colour
+from vstats.kernels import backend as _backend
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Layout, Pattern
 
@@ -47,6 +47,8 @@ class Measurements:
         Take boundaries on the crop, as the authors' code does, and not on the working frame.
     negate_mirrored_u : bool
         Negate u in mirrored rows, as a mirrored scene would.
+    backend : str
+        Who computes; all give the same bits.
 
     Notes
     -----
@@ -64,7 +66,9 @@ class Measurements:
         frames_compared: int,
         boundary_on_crop: bool,
         negate_mirrored_u: bool,
+        backend: str = "cpu",
     ) -> None:
+        self._backend = _backend.load(backend)
         self._rgb = _plain(rgb)
         self._flow = _plain(flow)
         self.layout = layout
@@ -99,7 +103,7 @@ class Measurements:
     def orientation(self, pattern: Pattern) -> I64:
         """Return magnitudes by direction in 1/65536 pixel, int64 [n, 2 (u, v), K, 8]."""
         blocks_of_row = self.layout.columns[pattern.name][self._flip]
-        votes: I64 = self._motion[
+        votes: I64 = self._motion[0][
             self._corner[:, None, None, None],
             np.arange(2)[None, :, None, None],
             blocks_of_row[:, None, :, None],
@@ -114,7 +118,7 @@ class Measurements:
 
     def frames(self) -> I64:
         """Return each compared field's magnitude over the crop in 1/65536 pixel, int64 [n, 2 (u, v), G]."""
-        return self._frame_sums[self._corner]
+        return self._motion[1][self._corner]
 
     def overlap(self, pattern: Pattern) -> I64:
         """Return intersection and union of colour histograms over time, int64 [n, K, 3 (R, G, B), 2]."""
@@ -130,69 +134,39 @@ class Measurements:
             found = counts[self._corner[:, None], self.layout.columns[pattern.name][self._flip]]
         return found
 
-    @cached_property
+    @property
     def accumulated(self) -> F32:
         """Sum of the motion boundaries over the clip, float32 [2 (d/dx, d/dy), H, W, 2 (u, v)], working frame."""
-        return self._whole_frame[0].reshape(2, *self._flow.shape[1:])
+        return self._whole_frame[0]
 
     @cached_property
     def _whole_frame(self) -> tuple[F32, I64]:
-        return _boundaries(self._flow, self._corners, self.layout.size, self.frames_compared)
+        corners = np.array(self._corners, np.int64)
+        return self._backend.boundaries(self._flow, corners, self.layout.size, self.frames_compared)
 
     @cached_property
-    def _motion_sums(self) -> tuple[I64, I64]:
-        n, layout = len(self._corners), self.layout
-        votes = np.zeros((n, 2, layout.regions, 8), np.int64)
-        sums = np.empty((n, 2, layout.blocks, 8), np.int64)
-        frames = np.empty((n, 2, self.frames_compared), np.int64)
+    def _motion(self) -> tuple[I64, I64]:
+        """Directions of every block, int64 [C, 2, B, 8], and magnitudes of every field, int64 [C, 2, G], per corner."""
+        size = self.layout.size
+        votes, frames = [], []
         for i, (y, x) in enumerate(self._corners):
             if self._boundary_on_crop:
-                window = np.ascontiguousarray(self._flow[:, y : y + layout.size, x : x + layout.size])
-                summed, of_crop = _boundaries(window, ((0, 0),), layout.size, self.frames_compared)
-                frames[i] = of_crop[:, 0].T
-                top, left = 0, 0
+                window = np.ascontiguousarray(self._flow[:, y : y + size, x : x + size])
+                origin = np.zeros((1, 2), np.int64)
+                summed, of_crop = self._backend.boundaries(window, origin, size, self.frames_compared)
+                votes.append(self._backend.orientations(summed, 0, 0, self.layout))
+                frames.append(of_crop[0])
             else:
                 summed, of_crops = self._whole_frame
-                frames[i] = of_crops[:, i].T
-                top, left = y, x
-            blocks.orientations(summed, top, left, layout.region, votes[i])
-            for c in range(2):
-                blocks.sum_regions(votes[i, c], layout.block_start, layout.block_regions, sums[i, c])
-        return sums, frames
-
-    @property
-    def _motion(self) -> I64:
-        return self._motion_sums[0]
-
-    @property
-    def _frame_sums(self) -> I64:
-        return self._motion_sums[1]
+                votes.append(self._backend.orientations(summed, y, x, self.layout))
+                frames.append(of_crops[i])
+        return np.stack(votes), np.stack(frames)
 
     @cached_property
     def _colour(self) -> tuple[I64, I64]:
-        n, layout = len(self._corners), self.layout
-        # Nobody asks for the overlap of the whole crop, which is the last block.
-        part = layout.block_start[:-1]
-        overlap = np.empty((n, layout.blocks - 1, 3, 2), np.int64)
-        scratch = np.empty((layout.regions, 768), np.uint16 if layout.size < 256 else np.uint32)
-        counts = np.empty((n, layout.blocks, 8), np.int64)
-        for i, (y, x) in enumerate(self._corners):
-            per_region = np.zeros((layout.regions, 8), np.int64)
-            colour.colours(
-                self._rgb,
-                y,
-                x,
-                layout.size,
-                layout.region_start,
-                layout.region_pixels,
-                part,
-                layout.block_regions,
-                scratch,
-                overlap[i],
-                per_region,
-            )
-            blocks.sum_regions(per_region, layout.block_start, layout.block_regions, counts[i])
-        return overlap, counts
+        """Overlap, int64 [C, B - 1, 3, 2], and colour counts, int64 [C, B, 8], per corner."""
+        found = [self._backend.colours(self._rgb, y, x, self.layout) for y, x in self._corners]
+        return np.stack([overlap for overlap, _ in found]), np.stack([counts for _, counts in found])
 
     def _cropped(self, array: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
         y, x, flip = self.rows[row]
@@ -200,29 +174,16 @@ class Measurements:
         return window[:, :, ::-1] if flip else window
 
 
-def check_finite(flow: F32) -> None:
+def check_finite(flow: F32, backend: str = "cpu") -> None:
     """Raise `InputError` where flow holds an infinity or NaN."""
-    if not boundary.all_finite(_plain(flow).reshape(-1).view(np.int32)):
+    if not _backend.load(backend).is_finite(_plain(flow)):
         bad = np.argwhere(~np.isfinite(flow))[0]
         raise InputError(f"flow holds {flow[tuple(bad)]} at index {bad.tolist()}; every value must be finite")
 
 
-def quantised(flow: F32) -> F32:
+def quantised(flow: F32, backend: str = "cpu") -> F32:
     """Return flow stored in 8 bits over -20..20 pixels and read back, as the authors kept it."""
-    flow = _plain(flow)
-    out = np.empty_like(flow)
-    boundary.quantise(flow.reshape(-1), out.reshape(-1))
-    return out
-
-
-def _boundaries(
-    flow: F32, corners: Sequence[tuple[int, int]], size: int, frames_compared: int
-) -> tuple[F32, I64]:
-    F, H, W, _ = flow.shape
-    summed = np.empty((2, H, 2 * W), np.float32)
-    frames = np.empty((frames_compared, len(corners), 2), np.int64)
-    boundary.boundaries(flow.reshape(F, H, 2 * W), np.array(corners, np.int64), size, summed, frames)
-    return summed, frames
+    return _backend.load(backend).quantised(_plain(flow))
 
 
 def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

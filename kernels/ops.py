@@ -1,8 +1,8 @@
 """The public functions of the kernels: the only full docstrings and the only input checks.
 
-    >>> from vstats.kernels import ops
-    >>> flow = ops.tvl1(gray_frames)                      # uint8 [T, H, W] -> float32 [T-1, H, W, 2]
-    >>> labels = ops.clip_labels(rgb_frames, flow).values # uint8 [27]
+>>> from vstats.kernels import ops
+>>> flow = ops.tvl1(gray_frames)                      # uint8 [T, H, W] -> float32 [T-1, H, W, 2]
+>>> labels = ops.clip_labels(rgb_frames, flow).values # uint8 [27]
 """
 
 import operator
@@ -163,6 +163,16 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
     return _flow.tvl1(frames, params)
 
 
+def _whole(name: str, values: Any, count: int) -> tuple[int, ...]:
+    try:
+        found = tuple(operator.index(v) for v in values)
+    except TypeError:
+        found = ()
+    if len(found) != count:
+        raise InputError(f"{name} is {values!r}; expected {count} whole number{'s' if count > 1 else ''}")
+    return found
+
+
 def _kind(array: npt.NDArray[Any]) -> str:
     return f"{array.dtype} {list(array.shape)}"
 
@@ -256,7 +266,7 @@ def clip_labels(
     if chosen.released and length == _profiles.RELEASED_LENGTH + 1:
         length -= 1
     patterns = tuple(_patterns.get(name) for name in _patterns.STANDARD)
-    size = operator.index(size)
+    (size,) = _whole("size", (size,), 1)
     chosen.check(length, size, patterns)
     wanted = chosen.flows_needed(length)
     if not wanted <= len(flow) <= length:
@@ -269,7 +279,7 @@ def clip_labels(
         if size not in (H, W) or H != W:
             raise InputError(f"frames are {H}x{W} and the crop is {size}x{size}; say where with crop=(y, x)")
         crop = (0, 0)
-    y, x = (operator.index(c) for c in crop)
+    y, x = _whole("crop", crop, 2)
     if not (0 <= y <= H - size and 0 <= x <= W - size):
         raise InputError(f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside frames of {H}x{W}")
     flow = flow[:wanted]

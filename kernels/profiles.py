@@ -119,16 +119,18 @@ def measure(
     profile: Profile,
     patterns: Sequence[Pattern],
     size: int,
+    backend: str = "cpu",
 ) -> Measurements:
     """Measure rows of a clip of uint8 [T, H, W, 3] and finite float32 [F, H, W, 2] as the profile wants it."""
     return Measurements(
         rgb,
-        quantised(flow) if profile.released else flow,
+        quantised(flow, backend) if profile.released else flow,
         crops,
         layout=_patterns.layout(tuple(patterns), size),
         frames_compared=len(rgb) - 1,
         boundary_on_crop=profile.released,
         negate_mirrored_u=not profile.released,
+        backend=backend,
     )
 
 

@@ -98,6 +98,20 @@ class LabelConfig:
         """Frames that those fields are computed from."""
         return frames_needed(self.profile, self.clip_length)
 
+    def definition(self) -> dict[str, Any]:
+        """Return what decides the labels, as JSON values: of the same definition, the same input has the same labels.
+
+        Patterns stand with the checksum of their masks, so that a mask file that has changed is another definition.
+        """
+        return {
+            "profile": self.profile,
+            "clip_length": self.clip_length,
+            "working": list(self.working),
+            "crop": self.crop,
+            "families": {f.name: f.version for f in self._families},
+            "patterns": {p.name: [p.version, p.digest(self.crop)] for p in self._patterns},
+        }
+
     @property
     def _profile(self) -> Profile:
         return _profiles.get(self.profile)

@@ -3,12 +3,14 @@
 Everything here is a count: whole numbers, the same in any order and on any machine.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.uint16] | npt.NDArray[np.uint32]
+Counts = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 
 

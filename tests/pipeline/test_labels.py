@@ -1,5 +1,6 @@
 """`label_rows` against plain loops, flips against recomputation, statistics against labels, and the registries."""
 
+import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -344,6 +345,30 @@ def test_rows_are_what_the_schema_says(profile: str, statistics: bool) -> None:
             assert 0 < arrays[s.name].min() <= arrays[s.name].max() < s.fill
     count = sum(s.shape[0] for s in specs if s.name.startswith("labels/"))
     assert count == (14 if profile == "mas-released" else 27)
+
+
+def test_a_definition_changes_with_whatever_decides_a_label() -> None:
+    plain = LabelConfig().definition()
+    assert json.loads(json.dumps(plain)) == plain
+    assert LabelConfig(statistics=True).definition() == plain
+    others: list[dict[str, Any]] = [
+        {"crop": 104},
+        {"clip_length": 17},
+        {"patterns": ("pattern_1",)},
+        {"families": ("motion",)},
+    ]
+    for options in others:
+        assert LabelConfig(**options).definition() != plain
+    masks = np.ones((1, 112, 112), bool)
+    found = []
+    for _ in range(2):
+        patterns.pattern("mine")(lambda size: masks)
+        try:
+            found.append(LabelConfig().definition()["patterns"]["mine"])
+        finally:
+            patterns.unregister("mine")
+        masks = np.tril(masks)
+    assert found[0] != found[1]
 
 
 def test_what_a_clip_needs() -> None:

@@ -1,0 +1,90 @@
+"""Backends: who does the arithmetic of the label stage. Each is loaded when it is first used.
+
+A backend may be absent, heavy or broken, and nobody who does not use it should notice: the registry holds names only.
+Whatever a backend is, it returns the same bits (see `vstats.kernels.cpu`, which is the definition).
+"""
+
+import importlib
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from vstats.kernels.errors import BackendUnavailable, InputError
+from vstats.kernels.patterns import Layout
+
+U8 = npt.NDArray[np.uint8]
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+
+class LabelBackend(Protocol):
+    """What the label stage asks of a backend. Arrays in and out are NumPy's, in C order."""
+
+    def is_finite(self, flow: F32) -> bool:
+        """Tell whether no value of the array is an infinity or NaN."""
+
+    def quantised(self, flow: F32) -> F32:
+        """Return flow stored in 8 bits over -20..20 pixels and read back."""
+
+    def boundaries(self, flow: F32, corners: I64, size: int, frames_compared: int) -> tuple[F32, I64]:
+        """Return motion boundaries of float32 [F, H, W, 2].
+
+        Their sum over the clip, float32 [2 (d/dx, d/dy), H, W, 2 (u, v)]; and the magnitude of the first G fields over
+        the crops of `size` at `corners` int64 [C, 2 (y, x)], int64 [C, 2 (u, v), G] in 1/65536 pixel.
+        """
+
+    def orientations(self, summed: F32, y: int, x: int, layout: Layout) -> I64:
+        """Return the summed boundary of the crop at (y, x) by block and direction, int64 [2 (u, v), B, 8]."""
+
+    def colours(self, rgb: U8, y: int, x: int, layout: Layout) -> tuple[I64, I64]:
+        """Return colours of the crop at (y, x) of uint8 [T, H, W, 3].
+
+        Intersection and union of the histograms over time, int64 [B - 1, 3 (R, G, B), 2], for all blocks but the last,
+        which is the whole crop; and pixels by colour class over all frames, int64 [B, 8].
+        """
+
+
+_REGISTRY = {"cpu": "vstats.kernels.cpu_backend:CPU"}
+_LOADED: dict[str, LabelBackend] = {}
+
+
+def register(name: str, where: str) -> None:
+    """Add a backend under a free name, as "module:Class"; the class is made without arguments, when first used."""
+    if name in _REGISTRY:
+        raise InputError(f"backend {name!r} is registered already, as {_REGISTRY[name]}")
+    _REGISTRY[name] = where
+
+
+def unregister(name: str) -> None:
+    """Forget a backend that was added; "cpu" stays."""
+    if name == "cpu":
+        raise InputError("cpu is the backend that defines the others and stays")
+    _REGISTRY.pop(name, None)
+    _LOADED.pop(name, None)
+
+
+def names() -> tuple[str, ...]:
+    """Return the registered names; that a name is here does not say that its libraries and device are."""
+    return tuple(_REGISTRY)
+
+
+def load(name: str) -> LabelBackend:
+    """Return the backend of this name.
+
+    Raises
+    ------
+    InputError
+        No backend has this name.
+    BackendUnavailable
+        Its library or device is missing; the message says which.
+    """
+    if name not in _REGISTRY:
+        raise InputError(f"no backend is called {name!r}; known: {', '.join(_REGISTRY)}")
+    if name not in _LOADED:
+        module, _, kind = _REGISTRY[name].partition(":")
+        try:
+            made: Any = getattr(importlib.import_module(module), kind)()
+        except ImportError as error:
+            raise BackendUnavailable(f"backend {name!r} cannot be loaded: {error}") from error
+        _LOADED[name] = made
+    return _LOADED[name]
