@@ -362,7 +362,7 @@ def test_a_definition_changes_with_whatever_decides_a_label() -> None:
     masks = np.ones((1, 112, 112), bool)
     found = []
     for _ in range(2):
-        patterns.pattern("mine")(lambda size: masks)
+        patterns.pattern("mine")(lambda size, masks=masks: masks)
         try:
             found.append(LabelConfig().definition()["patterns"]["mine"])
         finally:
