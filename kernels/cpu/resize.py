@@ -2,14 +2,15 @@
 
 import numpy as np
 import numpy.typing as npt
-
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
+U64 = npt.NDArray[np.uint64]
 
-ZERO = np.float32(0)
+
+NONE = np.uint64(2**63)
 
 
 @kernel
@@ -90,34 +91,49 @@ def linear_u8(frames: U8, out: U8) -> None:
                     out[t, y, x, c] = (2 * total + one) // (2 * one)
 
 
-@kernel
+def _places(source: int, target: int, scale: float) -> tuple[U64, U64, F32]:
+    """Per output index: its two source indices and the weight of the second."""
+    position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
+    first = np.floor(position).astype(np.int64)
+    weight = position - first.astype(np.float32)
+    # Outside the centres of the border pixels both are the border pixel, whatever the weight.
+    upper, lower = np.clip(first, 0, source - 1), np.clip(first + 1, 0, source - 1)
+    return upper.astype(np.uint64), lower.astype(np.uint64), weight
+
+
 def linear_f32(planes: F32, out: F32, scale_y: float, scale_x: float) -> None:
     """Bilinear with half-pixel centres and replicated border: float32 [N, H, W] into float32 [N, h, w].
 
     `scale_y`, `scale_x` are source pixels an output pixel. Columns are blended first, then rows, as OpenCV does.
     """
-    N, H, W = planes.shape
-    h, w = out.shape[1], out.shape[2]
-    left = np.empty(w, np.int64)
-    right = np.empty(w, np.int64)
-    weight = np.empty(w, np.float32)
-    for x in range(w):
-        position = np.float32((x + 0.5) * scale_x - 0.5)
-        first = int(np.floor(position))
-        # Outside the centres of the border pixels both taps are the border pixel, whatever the weight.
-        left[x] = min(max(first, 0), W - 1)
-        right[x] = min(max(first + 1, 0), W - 1)
-        weight[x] = position - np.float32(first) if 0 <= first < W - 1 else ZERO
+    rows = _places(planes.shape[1], out.shape[1], scale_y)
+    columns = _places(planes.shape[2], out.shape[2], scale_x)
+    _linear_f32(planes, out, *rows, *columns)
+
+
+@kernel
+def _linear_f32(
+    planes: F32, out: F32, tops: U64, bottoms: U64, downs: F32, lefts: U64, rights: U64, acrosses: F32
+) -> None:
+    N, h, w = out.shape
     one = np.float32(1)
+    upper = np.empty(w, np.float32)
+    lower = np.empty(w, np.float32)
     for n in range(N):
+        held = NONE  # the source row that `lower` holds, blended along x
         for y in range(h):
-            position = np.float32((y + 0.5) * scale_y - 0.5)
-            first = int(np.floor(position))
-            y0 = min(max(first, 0), H - 1)
-            y1 = min(max(first + 1, 0), H - 1)
-            fy = position - np.float32(first) if 0 <= first < H - 1 else ZERO
+            top, bottom, down = tops[y], bottoms[y], downs[y]
+            if top == held:
+                upper, lower = lower, upper
+            else:
+                for x in range(w):
+                    across = acrosses[x]
+                    upper[x] = planes[n, top, lefts[x]] * (one - across) + planes[n, top, rights[x]] * across
             for x in range(w):
-                fx = weight[x]
-                upper = planes[n, y0, left[x]] * (one - fx) + planes[n, y0, right[x]] * fx
-                lower = planes[n, y1, left[x]] * (one - fx) + planes[n, y1, right[x]] * fx
-                out[n, y, x] = upper * (one - fy) + lower * fy
+                across = acrosses[x]
+                lower[x] = (
+                    planes[n, bottom, lefts[x]] * (one - across) + planes[n, bottom, rights[x]] * across
+                )
+            held = bottom
+            for x in range(w):
+                out[n, y, x] = upper[x] * (one - down) + lower[x] * down
