@@ -180,7 +180,13 @@ def draft_plan(
 def _plan_video(
     asked: ManifestRow, found: ProbeResult | None, config: ExtractConfig
 ) -> tuple[VideoRecord, Failure | None]:
-    record = VideoRecord(key=asked.key, label=asked.label, class_name=asked.class_name, status="planned")
+    record = VideoRecord(
+        key=asked.key,
+        label=asked.label,
+        class_name=asked.class_name,
+        start_frames=" ".join(map(str, asked.start_frames or ())),
+        status="planned",
+    )
     if found is None:
         message = f"{asked.path} is not there"
         failure = Failure(key=asked.key, status="missing", stage="find", error="Missing", message=message)

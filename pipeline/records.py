@@ -187,11 +187,13 @@ class VideoRecord:
 
     `status` is "planned" until its rows are computed, then "ok" (every row labelled), "partial" or "failed"; "skipped"
     (too short) and "missing" (not on disk) videos have no rows. `error` says why, in words; "" where all is well.
+    `start_frames` are the clips that the input lists, as numbers between spaces; "" where the configuration chooses.
     """
 
     key: str
     label: int = -1
     class_name: str = ""
+    start_frames: str = ""
     status: str
     rows: int = 0
     error: str = ""
