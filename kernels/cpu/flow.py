@@ -56,9 +56,11 @@ class Workspace:
         return (width + solver.LANES - 1) // solver.LANES * solver.LANES + solver.LEFT
 
     def planes(self, height: int, width: int) -> list[F32]:
-        """I0, u1, u2, p11, p12, p21, p22, gx, gy, rho_c and step, all zero."""
+        """I0, u1, u2, p11, p12, p21, p22, gx, gy, rho_c and step: flow and dual field zero, the others any numbers."""
         shape = (11, height + 2 * solver.TOP, self._pitch(width))
-        return list(_cut(self._planes, shape))
+        cut = self._planes[: np.prod(shape)].reshape(shape)
+        cut[1:7] = 0
+        return list(cut)
 
     def image(self, height: int, width: int) -> F32:
         """Where `solver.gradients` puts an image."""

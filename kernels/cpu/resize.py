@@ -1,5 +1,7 @@
 """Grey conversion and resizing. The uint8 kernels are exact integer arithmetic: no machine changes their bits."""
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from vstats.kernels.cpu.jit import kernel
@@ -9,8 +11,7 @@ F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 
-
-NONE = np.uint64(2**63)
+NONE = np.uint64(2**63)  # no row
 
 
 @kernel
@@ -91,6 +92,7 @@ def linear_u8(frames: U8, out: U8) -> None:
                     out[t, y, x, c] = (2 * total + one) // (2 * one)
 
 
+@lru_cache(maxsize=256)
 def _places(source: int, target: int, scale: float) -> tuple[U64, U64, F32]:
     """Per output index: its two source indices and the weight of the second."""
     position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
