@@ -32,7 +32,7 @@ def command(store: str, as_json: bool) -> None:
         "videos": _pairs(facts.videos),
         "rows": _pairs(facts.rows),
         "shards": f"{facts.shards_done} of {facts.shards} done, {facts.shard_size} rows each",
-        "no motion": f"{facts.no_motion:.1%} of labelled rows",
+        "no motion": f"{facts.no_motion:.1%} of the rows that decode",
         "damage": f"{facts.lost_packets} lost packets, {facts.corrupt_frames} damaged frames in the videos",
         "input": f"{facts.input['source']} ({facts.input['kind']}), root {facts.input['root']}",
         "planned": f"{facts.planned_at} on {facts.machine['host']} ({facts.machine['cpu']})",
@@ -52,6 +52,14 @@ def command(store: str, as_json: bool) -> None:
         click.echo("\nlabels (value: rows; 0 is undefined)")
         for name, counts in facts.histograms.items():
             click.echo(f"  {name:<36} {_pairs(counts)}")
+    if facts.margins:
+        shares = list(next(iter(facts.margins.values())).below)
+        titles = "".join(f"{'< ' + share:>8}" for share in shares)
+        click.echo("\nmargins of winners over runners-up (share of labels below; quartiles)")
+        click.echo(f"  {'':<36}{titles}     25 %    50 %    75 %")
+        for name, margin in facts.margins.items():
+            below = "".join(f"{share:>8.1%}" for share in margin.below.values())
+            click.echo(f"  {name:<36}{below} {''.join(f'{q:>8.1%}' for q in margin.quartiles)}")
     if facts.failures:
         click.echo(f"\nwithout labels ({len(facts.failures)})")
         for failure in facts.failures[:20]:

@@ -14,14 +14,16 @@ COMMANDS = {
     "manifest": "Show how an input list is understood.",
     "inspect": "Show what is in a store.",
     "labels": "Write a store's labels as csv, jsonl or parquet.",
+    "show": "Draw what the labels of a row were read from.",
     "verify": "Check every file of a store, and recompute labels.",
     "digest": "Print the digest of a store's labels.",
     "diff": "Compare the labels of two stores.",
+    "families": "List the label families and patterns that there are.",
 }
 """Every command, each a file of this folder with a click command named `command`."""
 
 EXIT_CODES = """\b
-Exit codes: 0 complete; 1 finished, some videos failed; 2 wrong use; 3 a verify or diff found a difference;
+Exit codes: 0 complete; 1 finished, some videos failed; 2 wrong use; 3 a verify, diff or show found a difference;
             4 the store or disk refused; 130 interrupted (run the same command again to go on)."""
 
 

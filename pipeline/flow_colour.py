@@ -42,8 +42,8 @@ def flow_to_rgb(flow: F32, max_magnitude: float | None = None) -> U8:
     Baker et al., "A Database and Evaluation Methodology for Optical Flow", IJCV 2011; their ``colorcode.cpp``.
     """
     flow = np.asarray(flow, np.float64)
-    known = (np.abs(flow) <= UNKNOWN).all(axis=-1)
-    u, v = (np.where(known, flow[..., k], 0) for k in range(2))
+    known = (np.abs(flow[..., :1]) <= UNKNOWN) & (np.abs(flow[..., 1:]) <= UNKNOWN)
+    u, v = np.moveaxis(np.where(known, flow, 0), -1, 0)
     magnitude = np.hypot(u, v)
     largest = float(magnitude.max(initial=0)) if max_magnitude is None else max_magnitude
     radius = magnitude / largest if largest > 0 else np.zeros_like(magnitude)
@@ -54,5 +54,5 @@ def flow_to_rgb(flow: F32, max_magnitude: float | None = None) -> U8:
     hue = (1 - along) * wheel[below] + along * wheel[(below + 1) % len(wheel)]
     radius = radius[..., None]
     colour = np.where(radius <= 1, 1 - radius * (1 - hue), hue * 0.75)
-    rgb: U8 = np.where(known[..., None], colour * 255, 0).astype(np.uint8)
+    rgb: U8 = np.where(known, colour * 255, 0).astype(np.uint8)
     return rgb

@@ -1,13 +1,47 @@
 """What is in a store, for people: `vstats inspect` prints it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
+import numpy.typing as npt
+from vstats.kernels import patterns
+from vstats.kernels.rules import Column
+from vstats.pipeline import families
 from vstats.pipeline import store as stores
-from vstats.pipeline.store import Store
-from vstats.pipeline.table import STATUS_WORDS, label_blocks, store_columns
+from vstats.pipeline.store import Array, Store
+from vstats.pipeline.table import STATUS_WORDS, LabelColumn, label_blocks, store_columns
+
+CLOSE = (0.01, 0.05, 0.1)
+"""Margins below which a race is called close."""
+
+MARGIN_BINS = 1000
+"""Margins are counted in steps of a tenth of a percent, however many rows there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """By how much labels won against their runners-up: 0 a tie, 1 no rival; undefined labels (0) are left out.
+
+    `count` labels; `below` is the share of them under each margin of `CLOSE`; `quartiles` are the margins that 25, 50
+    and 75 % stay below, to a tenth of a percent. Shares and quartiles are 0 where nothing is counted.
+    """
+
+    count: int
+    below: dict[str, float]
+    quartiles: tuple[float, float, float]
+
+    @classmethod
+    def from_counts(cls, counts: npt.NDArray[np.int64]) -> "Margins":
+        """Return the distribution of counts, int64 [MARGIN_BINS + 1], of margins by tenths of a percent."""
+        total = int(counts.sum())
+        cumulated = np.cumsum(counts)
+        shares = {f"{c:.0%}": float(cumulated[round(c * MARGIN_BINS) - 1]) / max(total, 1) for c in CLOSE}
+        q1, q2, q3 = (
+            int(np.searchsorted(cumulated, total * q, side="left")) / MARGIN_BINS for q in (0.25, 0.5, 0.75)
+        )
+        return cls(count=total, below=shares, quartiles=(q1, q2, q3))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +49,10 @@ class Inspection:
     """Everything that a person asks of a store.
 
     `histograms` counts, for each label, how often each value occurs over labelled rows; `rows` counts rows by status
-    in words; `seconds` is time spent in each stage, summed over workers.
+    in words; `seconds` is time spent in each stage, summed over workers. `no_motion` is the share, among rows whose
+    video decoded, of those in which nothing moves: labelled as such in u and in v, or refused for that by the profile
+    (`mas-released`, which refuses a row where either stands still). `margins` holds one entry a label and one for all
+    together, "all"; it is empty where the store has none.
     """
 
     path: str
@@ -40,6 +77,7 @@ class Inspection:
     seconds: dict[str, float]
     no_motion: float
     histograms: dict[str, dict[int, int]]
+    margins: dict[str, Margins]
     failures: tuple[dict[str, Any], ...]
 
 
@@ -55,16 +93,31 @@ def inspect(store: Store) -> Inspection:
     counts = np.zeros(256, np.int64)
     columns = store_columns(store)
     histograms = {column.name: np.zeros(256, np.int64) for column in columns}
+    margins = {c.name: np.zeros(MARGIN_BINS + 1, np.int64) for c in columns if _margins(c) in store.names()}
+    still = 0
     if len(receipts) == plan.shards:
         for start in range(0, store.rows, 65536):
             stop = min(store.rows, start + 65536)
             status = store.read(stores.STATUS.name, start, stop)
             counts += np.bincount(status, minlength=256)
+            ok = status == stores.STATUS_OK
+            arrays = dict.fromkeys(
+                [c.array for c in columns] + [_margins(c) for c in columns if c.name in margins]
+            )
+            blocks = {name: store.read(name, start, stop)[ok] for name in arrays}
             for column in columns:
-                values = store.read(column.array, start, stop)[status == stores.STATUS_OK, column.position]
+                values = blocks[column.array][:, column.position]
                 histograms[column.name] += np.bincount(values, minlength=256)
-    labelled = int(counts[stores.STATUS_OK])
-    still = [histograms[c.name][0] for c in columns if c.array == "labels/motion/global"]
+                if column.name in margins:
+                    won = blocks[_margins(column)][values > 0, column.position]
+                    bins = (won.astype(np.float64) * MARGIN_BINS).astype(np.int64)
+                    margins[column.name] += np.bincount(bins, minlength=MARGIN_BINS + 1)
+            still += _without_motion(columns, blocks)
+    # A profile refuses a row for one reason only: nothing moves in it.
+    refused = int(counts[stores.STATUS_REFUSED])
+    decoded = int(counts[stores.STATUS_OK]) + refused
+    if margins:
+        margins["all"] = np.sum(list(margins.values()), axis=0)
     return Inspection(
         path=str(store.path),
         complete=store.committed is not None,
@@ -86,16 +139,31 @@ def inspect(store: Store) -> Inspection:
         planned_at=plan.planned_at,
         committed_at=str(committed.get("committed_at", "")),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
-        no_motion=float(max(still) / labelled) if labelled and still else 0.0,
+        no_motion=(still + refused) / decoded if decoded else 0.0,
         histograms={
             name: {int(value): int(count[value]) for value in np.flatnonzero(count)}
             for name, count in histograms.items()
         },
+        margins={name: Margins.from_counts(count) for name, count in margins.items()},
         failures=tuple(
             {"key": f.key, "status": f.status, "stage": f.stage, "message": f.message, "rows": len(f.rows)}
             for f in store.failures()
         ),
     )
+
+
+def _margins(column: LabelColumn) -> str:
+    """Return the array that holds a label's margins."""
+    return column.array.replace("labels/", "margins/", 1)
+
+
+def _without_motion(columns: Sequence[LabelColumn], blocks: Mapping[str, Array]) -> int:
+    """Count rows in which neither u nor v has a block; the released code knows of that in its first pattern alone."""
+    found = [c for c in columns if c.array == "labels/motion/pattern_1" and c.name.endswith("_loc")]
+    if not found:
+        return 0
+    where = np.stack([blocks[c.array][:, c.position] for c in found])
+    return int((where == 0).all(axis=0).sum())
 
 
 def _count(words: Any) -> dict[str, int]:
@@ -112,7 +180,10 @@ COLOURS = ("", "blue", "cyan", "magenta", "white", "black", "green", "red", "yel
 def label_words(store: Store) -> list[str]:
     """Return one line a row that says its main labels in words; for stores of the standard families."""
     lines = [
-        f"{'video':<32} {'frame':>5}  {'motion boundary of u':<26} {'colours change most in':<24} {'least in':<10} mostly"
+        (
+            f"{'video':<32} {'frame':>5}  {'motion boundary of u':<26} {'colours change most in':<24} "
+            f"{'least in':<10} mostly"
+        )
     ]
     for block in label_blocks(store):
         for k in range(len(block["row"])):
@@ -129,3 +200,50 @@ def label_words(store: Store) -> list[str]:
                 f"{COLOURS[int(row['appearance_global_dominant_col'])]}"
             )
     return lines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyFacts:
+    """A registered label family: what its columns mean, for each pattern and for the whole crop."""
+
+    name: str
+    version: int
+    description: str
+    columns: dict[str, str]
+    global_columns: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatternFacts:
+    """A registered pattern, and what its blocks are compared by."""
+
+    name: str
+    version: int
+    compare: str
+    description: str
+
+
+def describe_families() -> tuple[FamilyFacts, ...]:
+    """Return every registered label family."""
+    return tuple(
+        FamilyFacts(
+            name=f.name,
+            version=f.version,
+            description=f.description,
+            columns=_meanings(f.columns),
+            global_columns=_meanings(f.global_columns),
+        )
+        for f in map(families.get, families.names())
+    )
+
+
+def describe_patterns() -> tuple[PatternFacts, ...]:
+    """Return every registered pattern."""
+    return tuple(
+        PatternFacts(name=p.name, version=p.version, compare=p.compare, description=p.description)
+        for p in map(patterns.get, patterns.names())
+    )
+
+
+def _meanings(columns: Sequence[Column]) -> dict[str, str]:
+    return {column.name: column.meaning for column in columns}

@@ -82,7 +82,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize("command", ["extract", "manifest", "inspect", "labels", "verify", "digest", "diff"])
+@pytest.mark.parametrize(
+    "command", ["extract", "manifest", "inspect", "labels", "show", "verify", "digest", "diff", "families"]
+)
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     script = (
         "import sys, json\n"
