@@ -95,7 +95,7 @@ def diff(a: Store, b: Store, *, first: int = 10) -> DiffReport:
     _, at_a, at_b = np.intersect1d(_packed(rows_a), _packed(rows_b), return_indices=True)
     if not len(at_a):
         raise UsageError(
-            f"{a.path} and {b.path} have no row in common (same key, start frame, stride, crop and flip); "
+            f"{a.place} and {b.place} have no row in common (same key, start frame, stride, crop and flip); "
             "extract both with the same clips and crops, and keys relative to the same root"
         )
     order = np.argsort(at_a)

@@ -1,10 +1,12 @@
 """Files that are there whole or not at all: write aside, flush to disk, rename; and JSON that carries its own seal."""
 
+import contextlib
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vstats.pipeline.config import canonical_json
 from vstats.pipeline.errors import StoreError
@@ -18,17 +20,31 @@ def write_durably(path: Path, content: bytes) -> None:
     StoreError
         The disk refused (full, read-only, no permission).
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = aside_of(path)
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_through(aside, content)
         aside.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise disk_refused(path, error) from error
+    finally:
+        with contextlib.suppress(
+            OSError
+        ):  # after a rename it is gone; a disk that refused may refuse this too
+            aside.unlink()
+
+
+def aside_of(path: Path) -> Path:
+    """Return a name beside `path` that no other writer on any machine uses; what a kill leaves there is no file yet."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+
+
+def write_through(path: Path, content: bytes, mode: Literal["wb", "xb"] = "wb") -> None:
+    """Write a file and flush it to disk; "xb" only if there is none."""
+    with path.open(mode) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_file(path: Path) -> None:
@@ -47,7 +63,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def disk_refused(path: Path, error: OSError) -> StoreError:
+def disk_refused(path: str | Path, error: OSError) -> StoreError:
     """Return the error for a disk that refused to read or write `path`, with what to do."""
     return StoreError(
         f"{path}: {error.strerror or error}. Free space or mend permissions, then run the same command again: "
@@ -63,17 +79,27 @@ def seal(record: dict[str, Any]) -> bytes:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Return the record that `seal` made.
+    """Return the record of a sealed file.
 
     Raises
     ------
     StoreError
-        The file cannot be read, or is not byte for byte what `seal` wrote.
+        The file cannot be read, or is damaged.
     """
     try:
-        content = path.read_bytes()
+        return unseal(path.read_bytes(), str(path))
     except OSError as error:
         raise disk_refused(path, error) from error
+
+
+def unseal(content: bytes, where: str) -> dict[str, Any]:
+    """Return the record that `seal` made; `where` names the file in the error.
+
+    Raises
+    ------
+    StoreError
+        `content` is not byte for byte what `seal` wrote.
+    """
     try:
         record: dict[str, Any] = json.loads(content)
         del record["sha256"]
@@ -81,7 +107,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         whole = False
     if not whole:
-        raise StoreError(f"{path} is damaged: it is not what vstats wrote")
+        raise StoreError(f"{where} is damaged: it is not what vstats wrote")
     return record
 
 

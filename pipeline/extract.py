@@ -1,6 +1,5 @@
 """The main job: understand the input, plan, compute what is missing, commit."""
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import ConfigMismatch, ManifestError, StoreError, UsageError
 from vstats.pipeline.execute import Executor, open_executor
 from vstats.pipeline.manifest import Manifest, manifest_digest, path_of_key, read_manifest
+from vstats.pipeline.place import LocalPlace, Place, check_workers_see, open_place
 from vstats.pipeline.plan import ShardTask, VideoRows, automatic_shard_size, clip_starts, video_rows
 from vstats.pipeline.probe import ProbeResult, probe_all
 from vstats.pipeline.progress import NoProgress, Progress
@@ -83,8 +82,8 @@ def extract(
     ----------
     inputs, root, kind, classes
         See `vstats.pipeline.manifest.read_manifest`.
-    output : path
-        The store's folder.
+    output : path or URL
+        The store's folder, or where it goes on object storage.
     config : ExtractConfig
         What to compute.
     run : RunConfig
@@ -107,7 +106,8 @@ def extract(
     """
     began = time.perf_counter()
     progress = progress or NoProgress()
-    path = Path(output)
+    place = open_place(output)
+    check_workers_see(place, run.workers)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
     if not manifest.rows:
         raise ManifestError(
@@ -115,10 +115,10 @@ def extract(
             f"(first: {manifest.missing[0].key}); say with --root where they are"
         )
     if run.overwrite and not dry_run:
-        _remove_store(path)
-    existing = _existing(path)
+        _remove_store(place)
+    existing = _existing(place)
     if existing == "planned":
-        store = Store.open(path, incomplete=True)
+        store = Store.open(place, incomplete=True)
         _check_same(store, config, manifest)
         if store.committed is not None and _all_files_there(store):
             return _report(store, began, already_complete=True)
@@ -130,23 +130,24 @@ def extract(
         shard.warm_up(config)
     with open_executor(run.workers) as executor:
         if existing != "planned":
-            cache = path / stores.PROBES
-            probes = probe_all(manifest.rows, executor, progress, None if dry_run else cache)
+            if not dry_run:
+                place.prepare()
+            probes = probe_all(manifest.rows, executor, progress, None if dry_run else place)
             draft = draft_plan(manifest, probes, config, run)
             if dry_run:
-                return _dry_report(path, draft, config, began)
-            _write_plan(path, draft, manifest, config)
+                return _dry_report(place, draft, config, began)
+            _write_plan(place, draft, manifest, config)
         computed = 0
         for _ in range(3):
-            computed += _run_shards(path, executor, progress)
-            damaged = _drop_damaged(path)
+            computed += _run_shards(place, executor, progress)
+            damaged = _drop_damaged(place)
             if not damaged:
                 break
         else:
-            raise StoreError(f"{path}: shards {damaged} are damaged on disk again and again; check the disk")
-    store = Store.open(path, incomplete=True)
+            raise StoreError(f"{place}: shards {damaged} are damaged on disk again and again; check the disk")
+    store = Store.open(place, incomplete=True)
     _commit(store, computed, began)
-    return _report(Store.open(path), began, computed=computed)
+    return _report(Store.open(place), began, computed=computed)
 
 
 # --------------------------------------------------------------------------------------------------- planning
@@ -218,7 +219,7 @@ def _plan_video(
     return record, None
 
 
-def _write_plan(path: Path, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
+def _write_plan(place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
     from vstats.pipeline.provenance import machine, versions
     from vstats.pipeline.shard import row_arrays
 
@@ -235,7 +236,7 @@ def _write_plan(path: Path, draft: Draft, manifest: Manifest, config: ExtractCon
         machine=machine(),
         planned_at=_now(),
     )
-    stores.plan_store(path, plan, draft.index, draft.videos, draft.failures)
+    stores.plan_store(place, plan, draft.index, draft.videos, draft.failures)
 
 
 # ---------------------------------------------------------------------------------------------------- running
@@ -263,16 +264,17 @@ def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | No
         for number, rows in grouped.items()
     )
     return ShardTask(
-        store=str(store.path), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
+        store=str(store.place), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
         plan_sha256=store.plan_sha256,
     )  # fmt: skip
 
 
-def _run_shards(path: Path, executor: Executor, progress: Progress) -> int:
+def _run_shards(place: Place, executor: Executor, progress: Progress) -> int:
     from vstats.pipeline.shard import run_shard
 
-    store = Store.open(path, incomplete=True)
-    todo = [s for s in range(store.plan.shards) if stores.read_receipt(path, s, store.plan_sha256) is None]
+    store = Store.open(place, incomplete=True)
+    finished = {receipt.shard for receipt in store.receipts()}
+    todo = [shard for shard in range(store.plan.shards) if shard not in finished]
     if not todo:
         return 0
     left = sum(stop - start for start, stop in map(store.plan.shard_rows, todo))
@@ -284,17 +286,17 @@ def _run_shards(path: Path, executor: Executor, progress: Progress) -> int:
     return left
 
 
-def _drop_damaged(path: Path) -> list[int]:
+def _drop_damaged(place: Place) -> list[int]:
     """Remove the receipts of shards whose files are not what was written, and return their numbers."""
-    store = Store.open(path, incomplete=True)
-    damaged = []
-    for shard in range(store.plan.shards):
-        receipt = stores.read_receipt(path, shard, store.plan_sha256)
-        if receipt is None or any(
-            file_sha256(path / name) != sha for name, (sha, _) in receipt.files.items()
-        ):
-            damaged.append(shard)
-            stores.receipt_path(path, shard).unlink(missing_ok=True)
+    store = Store.open(place, incomplete=True)
+    whole = {
+        receipt.shard
+        for receipt in store.receipts()
+        if all(place.sha256(name) == sha for name, (sha, _) in receipt.files.items())
+    }
+    damaged = [shard for shard in range(store.plan.shards) if shard not in whole]
+    for shard in damaged:
+        place.delete(stores.receipt_name(shard))
     return damaged
 
 
@@ -335,33 +337,28 @@ def _settled(video: VideoRecord, failed_rows: int, message: str | None) -> Video
 # ---------------------------------------------------------------------------------------------------- existing
 
 
-def _existing(path: Path) -> str:
-    """Return "planned", "none" or raise if something else stands at `path`."""
-    if not path.exists():
-        return "none"
-    if not path.is_dir():
-        raise UsageError(f"{path} is a file; -o takes the folder of a store, such as labels.vstats")
-    if (path / "plan.json").is_file():
+def _existing(place: Place) -> str:
+    """Return "planned", "none" or raise if something else stands at `place`."""
+    if isinstance(place, LocalPlace) and place.path.is_file():
+        raise UsageError(f"{place} is a file; -o takes the folder of a store, such as labels.vstats")
+    names = place.entries() or set()
+    if stores.PLAN in names:
         return "planned"
-    names = {entry.name for entry in path.iterdir()}
-    ours = {"probes.jsonl", "labels.zarr", "ledger", "videos.parquet", "failures.jsonl"}
+    ours = {stores.PROBES, stores.ARRAYS, stores.LEDGER, stores.VIDEOS, stores.FAILURES}
     strange = sorted(n for n in names - ours if not n.endswith(".partial"))
     if strange:
         raise UsageError(
-            f"{path} is not a vstats store and not empty (it holds {strange[0]}); choose another folder"
+            f"{place} is not a vstats store and not empty (it holds {strange[0]}); choose another folder"
         )
     return "none"
 
 
-def _remove_store(path: Path) -> None:
-    if path.exists() and _existing(path) == "planned":
-        try:
-            # The plan goes first: what a kill leaves behind is then an unplanned store, which the next run replaces.
-            for name in ("COMMIT.json", "plan.json"):
-                (path / name).unlink(missing_ok=True)
-            shutil.rmtree(path)
-        except OSError as error:
-            raise StoreError(f"{path} cannot be removed: {error.strerror or error}") from error
+def _remove_store(place: Place) -> None:
+    if _existing(place) == "planned":
+        # The plan goes first: what a kill leaves behind is then an unplanned store, which the next run replaces.
+        for name in (stores.COMMIT, stores.PLAN):
+            place.delete(name)
+        place.remove()
 
 
 def _check_same(store: Store, config: ExtractConfig, manifest: Manifest) -> None:
@@ -383,17 +380,17 @@ def _check_same(store: Store, config: ExtractConfig, manifest: Manifest) -> None
         found += named or ["input: labels or listed clips of the videos differ"]
     if found:
         raise ConfigMismatch(
-            f"{store.path} was planned differently:\n  " + "\n  ".join(found) + "\n"
+            f"{store.place} was planned differently:\n  " + "\n  ".join(found) + "\n"
             "Repeat the earlier options, choose another -o, or give --overwrite to start anew"
         )
 
 
 def _all_files_there(store: Store) -> bool:
     try:
-        lines = (store.path / stores.MANIFEST).read_text().splitlines()
-    except OSError:
+        lines = store.place.read(stores.MANIFEST).decode().splitlines()
+    except StoreError:
         return False
-    return all((store.path / line.partition("  ")[2]).is_file() for line in lines)
+    return {line.partition("  ")[2] for line in lines} <= store.place.sizes().keys()
 
 
 # ---------------------------------------------------------------------------------------------------- reporting
@@ -403,7 +400,7 @@ def _report(
     store: Store, began: float, *, computed: int = 0, already_complete: bool = False
 ) -> ExtractReport:
     return ExtractReport(
-        store=str(store.path),
+        store=str(store.place),
         digest=store.digest if store.committed is not None else "",
         rows=store.rows,
         labelled=store.committed["labelled"] if store.committed is not None else 0,
@@ -419,11 +416,11 @@ def _report(
     )
 
 
-def _dry_report(path: Path, draft: Draft, config: ExtractConfig, began: float) -> ExtractReport:
+def _dry_report(place: Place, draft: Draft, config: ExtractConfig, began: float) -> ExtractReport:
     from vstats.pipeline.shard import row_arrays
 
     return ExtractReport(
-        store=str(path),
+        store=str(place),
         digest="",
         rows=draft.rows,
         labelled=0,

@@ -6,14 +6,20 @@ What was found is kept beside the unfinished plan, so a run that is killed while
 
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vstats.pipeline.errors import StoreError, VideoError
+from vstats.pipeline.errors import VideoError
 from vstats.pipeline.execute import Executor
+from vstats.pipeline.place import Place
 from vstats.pipeline.progress import Progress
 from vstats.pipeline.records import ManifestRow, VideoProbe, without_path
+from vstats.pipeline.store import PROBES
+
+FLUSH_SECONDS = 2.0
+"""How much probing a kill may cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +55,15 @@ def probe_videos(task: ProbeTask) -> list[ProbeResult]:
 
 
 def probe_all(
-    rows: Sequence[ManifestRow], executor: Executor, progress: Progress, cache: Path | None
+    rows: Sequence[ManifestRow], executor: Executor, progress: Progress, place: Place | None
 ) -> dict[str, ProbeResult]:
-    known = _cached_probes(cache)
+    """Probe every video, and return what was found by key.
+
+    Results are kept in files below `PROBES` at `place`, if given; those of an earlier run are used where the video is
+    still the same file.
+    """
+    cache = ProbeCache(place) if place is not None else None
+    known = cache.read() if cache is not None else {}
     results: dict[str, ProbeResult] = {}
     waiting: list[tuple[str, str]] = []
     for row in rows:
@@ -63,39 +75,55 @@ def probe_all(
     size = max(1, min(16, len(waiting) // 64))
     tasks = [ProbeTask(videos=tuple(waiting[i : i + size])) for i in range(0, len(waiting), size)]
     progress.start("probing", len(rows), "video", done=len(results))
-    with contextlib.ExitStack() as stack:
-        log = None
-        if cache is not None:
-            try:
-                cache.parent.mkdir(parents=True, exist_ok=True)
-                log = stack.enter_context(cache.open("a"))
-            except OSError as error:
-                raise StoreError(f"{cache.parent} cannot be written: {error.strerror or error}") from error
+    try:
         for batch in executor.run(probe_videos, tasks):
-            for result in batch:
-                results[result.key] = result
-                if log is not None:
-                    log.write(json.dumps(asdict(result)) + "\n")
-            if log is not None:
-                log.flush()
+            results.update((result.key, result) for result in batch)
+            if cache is not None:
+                cache.add(batch)
             progress.advance(len(batch), sum(1 for r in batch if r.probe is None))
+    finally:
+        if cache is not None:
+            cache.flush()
     progress.finish()
     return results
 
 
-def _cached_probes(cache: Path | None) -> dict[str, ProbeResult]:
-    if cache is None or not cache.is_file():
-        return {}
-    known = {}
-    for line in cache.read_text(errors="replace").splitlines():
-        with contextlib.suppress(
-            ValueError, TypeError, KeyError
-        ):  # the last line of a killed run may be cut short
-            record = json.loads(line)
-            if record["probe"] is not None:
-                record["probe"] = VideoProbe(**record["probe"])
-            known[record["key"]] = ProbeResult(**record)
-    return known
+class ProbeCache:
+    """Probe results on disk: files of one JSON line a video, each written whole, at most one every few seconds."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.next = 0
+        self.waiting: list[ProbeResult] = []
+        self.flushed = time.monotonic()
+
+    def read(self) -> dict[str, ProbeResult]:
+        """Return what earlier runs found, by key."""
+        known = {}
+        for name in sorted(self.place.sizes(PROBES)):
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # not ours, or of another version
+                self.next = max(self.next, int(name.removeprefix(f"{PROBES}/").removesuffix(".jsonl")) + 1)
+                for line in self.place.read(name).splitlines():
+                    record = json.loads(line)
+                    if record["probe"] is not None:
+                        record["probe"] = VideoProbe(**record["probe"])
+                    known[record["key"]] = ProbeResult(**record)
+        return known
+
+    def add(self, batch: Sequence[ProbeResult]) -> None:
+        """Keep results; those of the last seconds may still be lost."""
+        self.waiting += batch
+        if time.monotonic() - self.flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting."""
+        if self.waiting:
+            lines = "".join(json.dumps(asdict(result)) + "\n" for result in self.waiting)
+            self.place.write(f"{PROBES}/{self.next:06d}.jsonl", lines.encode())
+            self.next += 1
+            self.waiting = []
+        self.flushed = time.monotonic()
 
 
 def _same_file(path: str, probe: VideoProbe) -> bool:

@@ -119,10 +119,10 @@ def inspect(store: Store) -> Inspection:
     if margins:
         margins["all"] = np.sum(list(margins.values()), axis=0)
     return Inspection(
-        path=str(store.path),
+        path=str(store.place),
         complete=store.committed is not None,
         digest=str(committed.get("digest", "")),
-        bytes=sum((store.path / name).stat().st_size for name in store.files()),
+        bytes=sum(store.file_sizes().values()),
         rows={STATUS_WORDS.get(s, str(s)): int(counts[s]) for s in np.flatnonzero(counts).tolist()},
         videos=_count(video.status for video in store.videos),
         lost_packets=sum(video.lost_packets for video in store.videos),

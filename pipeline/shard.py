@@ -14,6 +14,7 @@ from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decode import wanted_frames
 from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import DecodeError, VideoError
+from vstats.pipeline.place import open_place
 from vstats.pipeline.plan import ShardTask, VideoRows, clip_frames
 from vstats.pipeline.provenance import machine, versions
 from vstats.pipeline.records import F32, U8, Failure, PlannedRow, without_path
@@ -81,15 +82,15 @@ def run_shard(task: ShardTask) -> ShardReceipt:
     StoreError
         The disk refused.
     """
-    path = Path(task.store)
-    done = store.read_receipt(path, task.shard, task.plan_sha256)
+    place = open_place(task.store)
+    done = store.read_receipt(place, task.shard, task.plan_sha256)
     if done is not None:
         return done
     began = time.perf_counter()
     computed = compute_rows(task)
     watch = Stopwatch(seconds=dict(computed.seconds))
     now = time.perf_counter()
-    files = store.write_rows(path, task.shard, task.start, computed.values)
+    files = store.write_rows(place, task.shard, task.start, computed.values)
     watch.add("write", now)
     watch.add("total", began)
     receipt = ShardReceipt(
@@ -104,7 +105,7 @@ def run_shard(task: ShardTask) -> ShardReceipt:
         versions=versions(),
         machine=machine(),
     )
-    store.write_receipt(path, receipt)
+    store.write_receipt(place, receipt)
     return receipt
 
 

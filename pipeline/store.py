@@ -1,4 +1,4 @@
-"""The store on disk: layout, shards, digests, commit. The only import of Zarr.
+"""The store: layout, shards, digests, commit. The only import of Zarr.
 
 ::
 
@@ -11,14 +11,16 @@
       manifest-sha256.txt  every file, in the form that `sha256sum -c` reads
       COMMIT.json          the digest: written last of all
 
+It may stand on object storage as well (`vstats.pipeline.place`): the same names, the same bytes.
+
 A task owns whole shards of every array and nobody else writes them. A shard counts once its receipt is there.
 """
 
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,22 +30,16 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 import zarr.codecs
+import zarr.storage
 from vstats.pipeline.config import ExtractConfig, canonical_json
-from vstats.pipeline.durable import (
-    disk_refused,
-    file_sha256,
-    read_sealed,
-    seal,
-    sync_file,
-    sync_folder,
-    write_durably,
-)
-from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
+from vstats.pipeline.durable import seal, unseal
+from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, UsageError
+from vstats.pipeline.place import LocalPlace, ObjectPlace, Place, open_place
 from vstats.pipeline.records import Failure, PlannedRow, VideoRecord
 
 FORMAT_VERSION = 1
 PLAN, VIDEOS, ARRAYS, LEDGER = "plan.json", "videos.parquet", "labels.zarr", "ledger"
-FAILURES, MANIFEST, COMMIT, PROBES = "failures.jsonl", "manifest-sha256.txt", "COMMIT.json", "probes.jsonl"
+FAILURES, MANIFEST, COMMIT, PROBES = "failures.jsonl", "manifest-sha256.txt", "COMMIT.json", "probes"
 
 STATUS_OK, STATUS_DECODE, STATUS_REFUSED, STATUS_PENDING = 0, 1, 2, 255
 """Values of index/status: labelled; the video failed; the profile has no label for it; not computed yet."""
@@ -195,7 +191,7 @@ def failure_from_json(record: Mapping[str, Any]) -> Failure:
 
 
 def plan_store(
-    path: Path,
+    place: Place | Path,
     plan: Plan,
     index: Mapping[str, Array],
     videos: Sequence[VideoRecord],
@@ -205,8 +201,8 @@ def plan_store(
 
     Parameters
     ----------
-    path : Path
-        The store's folder, made if needed.
+    place : Place
+        Where the store goes.
     plan : Plan
         What plan.json will say.
     index : dict of array
@@ -217,24 +213,29 @@ def plan_store(
     Raises
     ------
     StoreError
-        The disk refused.
+        The disk or server refused.
     """
-    try:
-        (path / LEDGER).mkdir(parents=True, exist_ok=True)
-        if (path / ARRAYS).exists():
-            shutil.rmtree(path / ARRAYS)
-        group = zarr.create_group(path / ARRAYS, zarr_format=3, attributes={"vstats_rows": plan.rows})
+    place = open_place(place)
+    place.prepare()
+    place.remove(ARRAYS)
+    with place.refusals(ARRAYS):
+        target, within = _zarr_target(place)
+        group = zarr.create_group(target, path=within, zarr_format=3, attributes={"vstats_rows": plan.rows})
         for array in plan.arrays:
             _create_array(group, array, plan)
-        for shard in range(plan.shards):
-            start, stop = plan.shard_rows(shard)
-            write_rows(path, shard, start, {name: column[start:stop] for name, column in index.items()})
-    except OSError as error:
-        raise disk_refused(path, error) from error
-    write_videos(path, videos)
-    write_failures(path, failures)
-    write_durably(path / PLAN, seal(plan.to_json()))
-    (path / PROBES).unlink(missing_ok=True)
+    if within:
+        place.delete("zarr.json")  # Zarr also makes a group of the folder that labels.zarr is in
+
+    def write_index(shard: int) -> None:
+        start, stop = plan.shard_rows(shard)
+        write_rows(place, shard, start, {name: column[start:stop] for name, column in index.items()})
+
+    with ThreadPoolExecutor(1 if isinstance(place, LocalPlace) else 16) as threads:  # a server answers late
+        list(threads.map(write_index, range(plan.shards)))
+    write_videos(place, videos)
+    write_failures(place, failures)
+    place.write(PLAN, seal(plan.to_json()))
+    place.remove(PROBES)
 
 
 def index_columns(rows: Iterable[PlannedRow]) -> dict[str, Array]:
@@ -254,14 +255,14 @@ def planned_rows(index: Mapping[str, Array]) -> list[PlannedRow]:
 
 
 def write_rows(
-    store: Path, shard: int, start: int, values: Mapping[str, Array]
+    place: Place | Path, shard: int, start: int, values: Mapping[str, Array]
 ) -> dict[str, tuple[str, int]]:
     """Write whole shards durably, read them back, and return file -> (sha256, bytes), files relative to the store.
 
     Parameters
     ----------
-    store : Path
-        The store.
+    place : Place
+        Where the store is.
     shard, start : int
         The shard's number and its first row.
     values : dict of array
@@ -270,29 +271,27 @@ def write_rows(
     Raises
     ------
     StoreError
-        The disk refused, or gives back other values than were written.
+        The disk or server refused, or gives back other values than were written.
     """
+    place = open_place(place)
     files: dict[str, tuple[str, int]] = {}
-    group = _open_arrays(store, mode="r+")
-    try:
-        with zarr.config.set({"array.write_empty_chunks": True}):
-            for name, value in values.items():
-                array = group[name]
-                assert isinstance(array, zarr.Array)
-                key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
-                file = store / ARRAYS / name / key
-                file.unlink(missing_ok=True)  # a whole shard is written: never read and mend an old one
-                window = slice(start, start + len(value))
-                array[window] = value
-                sync_file(file)
-                sync_folder(file.parent)
-                if not _reads_back(array, window, value):
-                    raise StoreError(
-                        f"{file}: the disk gives back other bytes than were written; check the disk"
-                    )
-                files[str(file.relative_to(store))] = (file_sha256(file), file.stat().st_size)
-    except OSError as error:
-        raise disk_refused(store, error) from error
+    group = _open_arrays(place, mode="r+")
+    for name, value in values.items():
+        with place.refusals(f"{ARRAYS}/{name}"):
+            found = group[name]
+            assert isinstance(found, zarr.Array)
+            array = found.with_config({"write_empty_chunks": True})
+            key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
+            file = f"{ARRAYS}/{name}/{key}"
+            place.delete(file)  # a whole shard is written: never read and mend an old one
+            window = slice(start, start + len(value))
+            array[window] = value
+            place.sync(file)
+            if not _reads_back(array, window, value):
+                raise StoreError(
+                    f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
+                )
+            files[file] = (place.sha256(file), place.size(file))
     return files
 
 
@@ -303,33 +302,47 @@ def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
         return False
 
 
-def write_receipt(store: Path, receipt: ShardReceipt) -> None:
+def write_receipt(place: Place | Path, receipt: ShardReceipt) -> None:
     """Write a shard's receipt: from now on the shard counts as done."""
-    write_durably(receipt_path(store, receipt.shard), seal(receipt.to_json()))
+    open_place(place).write(receipt_name(receipt.shard), seal(receipt.to_json()))
 
 
 def receipt_path(store: Path, shard: int) -> Path:
-    """Return where the receipt of `shard` stands."""
-    return store / LEDGER / f"{shard:06d}.json"
+    """Return where the receipt of `shard` stands, in a store on a file system."""
+    return store / receipt_name(shard)
 
 
-def read_receipt(store: Path, shard: int, plan_sha256: str) -> ShardReceipt | None:
-    """Return the receipt of a finished shard; None if there is none that fits the plan and files of the right size."""
-    path = receipt_path(store, shard)
-    if not path.exists():
+def receipt_name(shard: int) -> str:
+    """Return the name of the receipt of `shard`."""
+    return f"{LEDGER}/{shard:06d}.json"
+
+
+def read_receipt(
+    place: Place | Path, shard: int, plan_sha256: str, sizes: Mapping[str, int] | None = None
+) -> ShardReceipt | None:
+    """Return the receipt of a finished shard; None if there is none that fits the plan and files of the right size.
+
+    `sizes`, a listing of the whole store, saves a look at every file where many receipts are read.
+    """
+    place = open_place(place)
+    name = receipt_name(shard)
+    if name not in sizes if sizes is not None else not place.exists(name):
         return None
+    content = place.read(name)
     try:
-        receipt = ShardReceipt.from_json(read_sealed(path))
+        receipt = ShardReceipt.from_json(unseal(content, place.where(name)))
     except (StoreError, KeyError, TypeError):
         return None
     fits = receipt.plan_sha256 == plan_sha256 and receipt.shard == shard
-    for name, (_, size) in receipt.files.items():
-        file = store / name
-        fits = fits and file.is_file() and file.stat().st_size == size
+    for file, (_, size) in receipt.files.items():
+        if sizes is not None:
+            fits = fits and sizes.get(file) == size
+        else:
+            fits = fits and place.exists(file) and place.size(file) == size
     return receipt if fits else None
 
 
-def write_videos(store: Path, videos: Sequence[VideoRecord]) -> None:
+def write_videos(place: Place, videos: Sequence[VideoRecord]) -> None:
     """Write videos.parquet, one line a video in the order of their ids."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -343,14 +356,14 @@ def write_videos(store: Path, videos: Sequence[VideoRecord]) -> None:
     lines = [{"id": number, **asdict(video)} for number, video in enumerate(videos)]
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(lines, schema=pa.schema(fields)), sink, compression="zstd")
-    write_durably(store / VIDEOS, sink.getvalue().to_pybytes())
+    place.write(VIDEOS, sink.getvalue().to_pybytes())
 
 
-def write_failures(store: Path, failures: Iterable[Failure]) -> None:
+def write_failures(place: Place, failures: Iterable[Failure]) -> None:
     """Write failures.jsonl."""
     ordered = sorted(failures, key=lambda f: (f.key, f.rows, f.stage))
     text = "".join(canonical_json({**asdict(f), "rows": list(f.rows)}) + "\n" for f in ordered)
-    write_durably(store / FAILURES, text.encode())
+    place.write(FAILURES, text.encode())
 
 
 def commit(
@@ -363,14 +376,19 @@ def commit(
     StoreError
         An array cannot be read, or the disk refused.
     """
-    write_videos(store.path, videos)
-    write_failures(store.path, failures)
-    store = Store.open(store.path, incomplete=True)
+    place = store.place
+    write_videos(place, videos)
+    write_failures(place, failures)
+    place.remove(PROBES)
+    for name in place.sizes():
+        if name.endswith(".partial"):  # a killed process was writing it
+            place.delete(name)
+    store = Store.open(place, incomplete=True)
     roots = store.compute_roots()
     known = {name: entry[0] for receipt in store.receipts() for name, entry in receipt.files.items()}
-    lines = [f"{known.get(name) or file_sha256(store.path / name)}  {name}\n" for name in store.files()]
+    lines = [f"{known.get(name) or place.sha256(name)}  {name}\n" for name in store.files()]
     content = "".join(lines).encode()
-    write_durably(store.path / MANIFEST, content)
+    place.write(MANIFEST, content)
     digest = root_of_roots(roots)
     record = {
         "format_version": FORMAT_VERSION,
@@ -379,7 +397,7 @@ def commit(
         "manifest_sha256": hashlib.sha256(content).hexdigest(),
         **facts,
     }
-    write_durably(store.path / COMMIT, seal(record))
+    place.write(COMMIT, seal(record))
     return digest
 
 
@@ -418,20 +436,20 @@ class Store:
     >>> store.keys()[store.read("index/video")[0]]     # the video of row 0
     """
 
-    def __init__(self, path: Path, plan: Plan, plan_sha256: str, committed: dict[str, Any] | None) -> None:
-        self.path = path
+    def __init__(self, place: Place, plan: Plan, plan_sha256: str, committed: dict[str, Any] | None) -> None:
+        self.place = place
         self.plan = plan
         self.plan_sha256 = plan_sha256
         self.committed = committed
 
     @classmethod
-    def open(cls, path: str | Path, *, incomplete: bool = False) -> "Store":
+    def open(cls, path: str | Path | Place, *, incomplete: bool = False) -> "Store":
         """Open the store at `path`.
 
         Parameters
         ----------
-        path : path
-            The store's folder.
+        path : path or URL
+            The store's folder, or where it is on object storage: s3://BUCKET/PATH, gs://..., az://...
         incomplete : bool
             Accept a store whose extraction has not finished.
 
@@ -442,29 +460,45 @@ class Store:
         NotCommitted
             The extraction has not finished and `incomplete` is False.
         StoreError
-            plan.json or COMMIT.json is damaged or cannot be read.
+            plan.json or COMMIT.json is damaged or cannot be read, or the server cannot be reached.
         """
-        path = Path(path)
-        if not path.is_dir():
-            raise NotAStore(f"{path} is not there; give the folder that `vstats extract -o` wrote")
-        if not (path / PLAN).is_file():
+        place = open_place(path)
+        entries = place.entries()
+        if entries is None:
+            raise NotAStore(f"{place} is not there; give the folder that `vstats extract -o` wrote")
+        if PLAN not in entries:
             raise NotAStore(
-                f"{path} holds no {PLAN}: it is not a vstats store, or its planning did not finish"
+                f"{place} holds no {PLAN}: it is not a vstats store, or its planning did not finish"
             )
-        record = read_sealed(path / PLAN)
+        content = place.read(PLAN)
+        record = unseal(content, place.where(PLAN))
         if record.get("format_version") != FORMAT_VERSION:
             raise NotAStore(
-                f"{path} is of store format {record.get('format_version')}; this vstats reads format {FORMAT_VERSION}"
+                f"{place} is of store format {record.get('format_version')}; "
+                f"this vstats reads format {FORMAT_VERSION}"
             )
-        plan = Plan.from_json(record)
-        if not (path / COMMIT).is_file():
-            if not incomplete:
-                raise NotCommitted(
-                    f"{path} has no {COMMIT}: its extraction has not finished. "
-                    "Run the same `vstats extract` command again to finish it"
-                )
-            return cls(path, plan, file_sha256(path / PLAN), None)
-        return cls(path, plan, file_sha256(path / PLAN), read_sealed(path / COMMIT))
+        committed = None
+        if COMMIT in entries:
+            committed = unseal(place.read(COMMIT), place.where(COMMIT))
+        elif not incomplete:
+            raise NotCommitted(
+                f"{place} has no {COMMIT}: its extraction has not finished. "
+                "Run the same `vstats extract` command again to finish it"
+            )
+        return cls(place, Plan.from_json(record), hashlib.sha256(content).hexdigest(), committed)
+
+    @property
+    def path(self) -> Path:
+        """The store's folder.
+
+        Raises
+        ------
+        UsageError
+            The store is on object storage.
+        """
+        if isinstance(self.place, LocalPlace):
+            return self.place.path
+        raise UsageError(f"{self.place}: this needs a store on a file system; copy it to one first")
 
     @property
     def rows(self) -> int:
@@ -475,13 +509,13 @@ class Store:
     def digest(self) -> str:
         """The digest that COMMIT.json states."""
         if self.committed is None:
-            raise NotCommitted(f"{self.path} has no digest yet: its extraction has not finished")
+            raise NotCommitted(f"{self.place} has no digest yet: its extraction has not finished")
         return str(self.committed["digest"])
 
     @cached_property
     def group(self) -> zarr.Group:
         """The Zarr group labels.zarr."""
-        return _open_arrays(self.path, mode="r")
+        return _open_arrays(self.place, mode="r")
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all arrays."""
@@ -496,26 +530,28 @@ class Store:
             There is no such array, or its files are missing or damaged.
         """
         if name not in self.names():
-            raise StoreError(f"{self.path} has no array {name!r}; it has {', '.join(self.names())}")
+            raise StoreError(f"{self.place} has no array {name!r}; it has {', '.join(self.names())}")
         try:
             array = self.group[name]
             assert isinstance(array, zarr.Array)
             return np.asarray(array[start:stop])
         except Exception as error:
             raise StoreError(
-                f"{self.path}: array {name} cannot be read ({error}); `vstats verify` names the damaged file"
+                f"{self.place}: array {name} cannot be read ({error}); `vstats verify` names the damaged file"
             ) from error
 
     @cached_property
     def videos(self) -> tuple[VideoRecord, ...]:
         """The videos, in the order of their ids."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
+        content = self.place.read(VIDEOS)
         try:
-            lines = pq.read_table(self.path / VIDEOS, partitioning=None).to_pylist()
+            lines = pq.read_table(pa.BufferReader(content)).to_pylist()
         except (OSError, ValueError) as error:
             raise StoreError(
-                f"{self.path / VIDEOS} cannot be read ({error}); `vstats verify` checks it"
+                f"{self.place.where(VIDEOS)} cannot be read ({error}); `vstats verify` checks it"
             ) from error
         for line in lines:
             del line["id"]
@@ -527,16 +563,14 @@ class Store:
 
     def failures(self) -> list[Failure]:
         """Return the lines of failures.jsonl."""
-        try:
-            lines = (self.path / FAILURES).read_text().splitlines()
-        except OSError as error:
-            raise disk_refused(self.path / FAILURES, error) from error
+        lines = self.place.read(FAILURES).decode().splitlines()
         return [failure_from_json(json.loads(line)) for line in lines]
 
     def receipts(self) -> Iterator[ShardReceipt]:
         """Yield the receipt of every finished shard."""
+        sizes = self.place.sizes()
         for shard in range(self.plan.shards):
-            receipt = read_receipt(self.path, shard, self.plan_sha256)
+            receipt = read_receipt(self.place, shard, self.plan_sha256, sizes)
             if receipt is not None:
                 yield receipt
 
@@ -546,9 +580,12 @@ class Store:
 
     def files(self) -> list[str]:
         """Return every file that the manifest covers, relative to the store, sorted."""
+        return sorted(self.file_sizes())
+
+    def file_sizes(self) -> dict[str, int]:
+        """Return name -> bytes of every file that the manifest covers."""
         left_out = {MANIFEST, COMMIT}
-        found = (str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file())
-        return sorted(name for name in found if name not in left_out)
+        return {name: size for name, size in self.place.sizes().items() if name not in left_out}
 
     def compute_roots(self) -> dict[str, str]:
         """Return the digest of every array, and of the table of videos, from what stands on disk."""
@@ -575,13 +612,23 @@ class Store:
                 yield row.tobytes()
 
 
-def _open_arrays(store: Path, *, mode: Any) -> zarr.Group:
-    try:
-        return zarr.open_group(store / ARRAYS, mode=mode, zarr_format=3)
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(
-            f"{store / ARRAYS} cannot be opened ({error}); `vstats verify` checks the store"
-        ) from error
+def _open_arrays(place: Place, *, mode: Any) -> zarr.Group:
+    target, within = _zarr_target(place)
+    with place.refusals(ARRAYS):
+        try:
+            return zarr.open_group(target, path=within, mode=mode, zarr_format=3)
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(
+                f"{place.where(ARRAYS)} cannot be opened ({error}); `vstats verify` checks the store"
+            ) from error
+
+
+def _zarr_target(place: Place) -> tuple[Any, str]:
+    """Return what Zarr opens, and the path of labels.zarr in it."""
+    if isinstance(place, LocalPlace):
+        return place.path / ARRAYS, ""
+    assert isinstance(place, ObjectPlace)
+    return zarr.storage.ObjectStore(place.store), ARRAYS
 
 
 def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from vstats.pipeline import store as stores
-from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
 from vstats.pipeline.execute import open_executor
 from vstats.pipeline.extract import rows_task
+from vstats.pipeline.place import Place, check_workers_see, open_place
 from vstats.pipeline.plan import ShardTask
 from vstats.pipeline.progress import NoProgress, Progress
 from vstats.pipeline.store import Store
@@ -52,7 +52,7 @@ def verify(
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         A finished store.
     recompute_percent : float
         Share of the videos to compute again, 0 to 100; at least one when above 0.
@@ -70,14 +70,15 @@ def verify(
     NotAStore, NotCommitted
         There is no finished store at `path`.
     """
-    path = Path(path)
+    place = open_place(path)
+    check_workers_see(place, workers)
     progress = progress or NoProgress()
     try:
-        store = Store.open(path)
+        store = Store.open(place)
     except (NotAStore, NotCommitted):
         raise
     except StoreError as error:
-        return _report(path, "", 0, 0, [Finding(where=str(path), message=str(error))])
+        return _report(place, "", 0, 0, [Finding(where=str(place), message=str(error))])
     findings, files, size = _check_files(store)
     if not findings:
         findings = _check_roots(store)
@@ -92,7 +93,7 @@ def verify(
                 findings.extend(found)
                 progress.advance(task_rows, len(found))
         progress.finish()
-    return _report(path, store.digest, files, size, findings, rows, videos)
+    return _report(place, store.digest, files, size, findings, rows, videos)
 
 
 def recompute(task: ShardTask) -> tuple[int, list[Finding]]:
@@ -123,9 +124,9 @@ def recompute(task: ShardTask) -> tuple[int, list[Finding]]:
 def _check_files(store: Store) -> tuple[list[Finding], int, int]:
     assert store.committed is not None
     try:
-        content = (store.path / stores.MANIFEST).read_bytes()
-    except OSError as error:
-        return [Finding(where=stores.MANIFEST, message=f"cannot be read: {error.strerror}")], 0, 0
+        content = store.place.read(stores.MANIFEST)
+    except StoreError as error:
+        return [Finding(where=stores.MANIFEST, message=f"cannot be read: {error}")], 0, 0
     if hashlib.sha256(content).hexdigest() != store.committed["manifest_sha256"]:
         return (
             [Finding(where=stores.MANIFEST, message="is damaged: its sha256 is not the one in COMMIT.json")],
@@ -135,18 +136,18 @@ def _check_files(store: Store) -> tuple[list[Finding], int, int]:
     findings: list[Finding] = []
     pairs = (line.partition("  ") for line in content.decode().splitlines())
     listed = {name: sha256 for sha256, _, name in pairs}
+    sizes = store.file_sizes()
     size = 0
     for name, sha256 in listed.items():
-        file = store.path / name
-        if not file.is_file():
+        if name not in sizes:
             findings.append(Finding(where=name, message="is missing"))
-        elif file_sha256(file) != sha256:
+        elif store.place.sha256(name) != sha256:
             findings.append(
                 Finding(where=name, message="is damaged: its bytes are not those that were written")
             )
         else:
-            size += file.stat().st_size
-    for name in sorted(set(store.files()) - listed.keys()):
+            size += sizes[name]
+    for name in sorted(sizes.keys() - listed.keys()):
         findings.append(Finding(where=name, message="does not belong to the store"))
     return findings, len(listed), size
 
@@ -199,10 +200,10 @@ def _key_of(task: ShardTask, row: int) -> str:
 
 
 def _report(
-    path: Path, digest: str, files: int, size: int, findings: list[Finding], rows: int = 0, videos: int = 0
+    place: Place, digest: str, files: int, size: int, findings: list[Finding], rows: int = 0, videos: int = 0
 ) -> VerifyReport:
     return VerifyReport(
-        store=str(path),
+        store=str(place),
         digest=digest,
         files=files,
         bytes=size,

@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent
 SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / room).rglob("*.py"))]
 ONLY_IMPORT = {
     "av": "pipeline/decode.py",
+    "obstore": "pipeline/place.py",
+    "obstore": "pipeline/place.py",
     "zarr": "pipeline/store.py",
     "dask": "pipeline/execute.py",
     "distributed": "pipeline/execute.py",

@@ -264,7 +264,6 @@ def test_recomputing_gives_the_same_bits_and_notices_another_video(folder: Path,
 
 def test_labels_that_were_tampered_with_are_found_by_recomputing(folder: Path, tmp_path: Path) -> None:
     # Someone edits a label and seals the store again: files and digests agree, only computing again can tell.
-    from vstats.pipeline import extract as engine
     from vstats.pipeline import store as stores
 
     path = tmp_path / "b.vstats"
@@ -272,12 +271,13 @@ def test_labels_that_were_tampered_with_are_found_by_recomputing(folder: Path, t
     opened = Store.open(path)
     labels = opened.read("labels/motion/pattern_1")
     labels[1, 2] ^= 7
-    stores.write_rows(path, 0, 0, {"labels/motion/pattern_1": labels})
+    place = opened.place
+    stores.write_rows(place, 0, 0, {"labels/motion/pattern_1": labels})
     receipt = next(iter(opened.receipts()))
     name = "labels.zarr/labels/motion/pattern_1/c.0.0"
-    entry = (engine.file_sha256(path / name), (path / name).stat().st_size)
+    entry = (place.sha256(name), place.size(name))
     stores.write_receipt(
-        path, stores.ShardReceipt.from_json({**receipt.to_json(), "files": {**receipt.files, name: entry}})
+        place, stores.ShardReceipt.from_json({**receipt.to_json(), "files": {**receipt.files, name: entry}})
     )
     stores.commit(opened, opened.videos, opened.failures(), {"rows": 3, "labelled": 3})
     assert verify(path).findings == ()
@@ -354,23 +354,16 @@ def test_a_store_of_nothing_but_failures_is_whole(tmp_path: Path) -> None:
     assert run(tmp_path / "videos", tmp_path / "b.vstats").already_complete
 
 
-def test_probing_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None:
-    store = tmp_path / "b.vstats"
-    run(folder, store, ExtractConfig(flow="dis"))
-    lines = (store / "videos.parquet").stat().st_size
-    assert lines > 0
-    shutil.rmtree(store)
-    store.mkdir()
+def test_probing_goes_on_where_it_was_killed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vstats.pipeline import probe
     from vstats.pipeline.execute import SerialExecutor
     from vstats.pipeline.manifest import read_manifest
-    from vstats.pipeline.probe import probe_all
+    from vstats.pipeline.place import LocalPlace
     from vstats.pipeline.progress import NoProgress
 
-    rows = read_manifest([str(folder)]).rows
-    cache = store / "probes.jsonl"
-    first = probe_all(rows, SerialExecutor(), NoProgress(), cache)
-    text = cache.read_text()
-    cache.write_text(text[: len(text) * 2 // 3])  # cut inside a line, as a kill may
+    monkeypatch.setattr(probe, "FLUSH_SECONDS", 0.0)
     probed: list[str] = []
 
     class Spy(SerialExecutor):
@@ -379,7 +372,28 @@ def test_probing_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> No
             probed.extend(key for task in tasks for key, _ in task.videos)
             return super().run(function, tasks)
 
-    again = probe_all(rows, Spy(), NoProgress(), cache)
-    assert again == first
-    assert 0 < len(probed) < len(rows)
-    assert json.loads(text.splitlines()[0])["key"] not in probed
+    store = tmp_path / "b.vstats"
+    rows = read_manifest([str(folder)]).rows
+    first = probe.probe_all(rows, Spy(), NoProgress(), LocalPlace(store))
+    assert len(probed) == len(rows) == 5
+    files = sorted((store / "probes").iterdir())
+    assert [file.name for file in files] == [f"{number:06d}.jsonl" for number in range(5)]
+    lost = json.loads(files[3].read_text())["key"]
+    files[3].unlink()
+    probed.clear()
+    assert probe.probe_all(rows, Spy(), NoProgress(), LocalPlace(store)) == first
+    # What failed is looked at again; of what did not, the one that the kill cost.
+    assert set(probed) == {lost, "resting/text.mp4"}
+    run(folder, store, ExtractConfig(flow="dis"))
+    assert not (store / "probes").exists()
+
+
+def test_what_a_kill_leaves_half_written_is_no_part_of_the_store(folder: Path, tmp_path: Path) -> None:
+    store = tmp_path / "b.vstats"
+    run(folder, store, ExtractConfig(flow="dis"))
+    (store / "COMMIT.json").unlink()
+    (store / "ledger" / ".000000.json.4321.partial").write_text("half")
+    (store / "labels.zarr" / "index" / "video" / "c.1234.partial").write_text("half")
+    run(folder, store, ExtractConfig(flow="dis"))
+    assert not list(store.rglob("*.partial"))
+    assert verify(store).findings == ()

@@ -15,6 +15,7 @@ from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.durable import read_sealed, seal, write_durably
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
+from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.plan import video_rows
 from vstats.pipeline.records import VideoRecord
 from vstats.pipeline.store import Plan, ShardReceipt, Store, StoredArray
@@ -32,7 +33,7 @@ def planned(path: Path, rows: int, shard_size: int) -> Plan:
         machine={"host": "here"}, planned_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
     video = VideoRecord(key="a.mp4", status="planned", rows=rows, sha256="ab", frames=rows + 15)
-    stores.plan_store(path, plan, stores.index_columns(planned_rows), [video], [])
+    stores.plan_store(LocalPlace(path), plan, stores.index_columns(planned_rows), [video], [])
     return plan
 
 
@@ -42,7 +43,7 @@ def filled(path: Path, rows: int, shard_size: int, values: Any, pixels: Any) -> 
     for shard in range(plan.shards):
         start, stop = plan.shard_rows(shard)
         files = stores.write_rows(
-            path,
+            opened.place,
             shard,
             start,
             {
@@ -55,8 +56,8 @@ def filled(path: Path, rows: int, shard_size: int, values: Any, pixels: Any) -> 
             shard=shard, start=start, stop=stop, plan_sha256=opened.plan_sha256, files=files, labelled=stop - start,
             failures=(), seconds={"total": 1.5}, versions={}, machine={},
         )  # fmt: skip
-        stores.write_receipt(path, receipt)
-        assert stores.read_receipt(path, shard, opened.plan_sha256) == receipt
+        stores.write_receipt(opened.place, receipt)
+        assert stores.read_receipt(opened.place, shard, opened.plan_sha256) == receipt
     return stores.commit(opened, opened.videos, [], {"rows": rows, "labelled": rows})
 
 
@@ -116,17 +117,18 @@ def test_an_all_fill_shard_is_a_file_all_the_same(tmp_path: Path) -> None:
 def test_a_disk_that_gives_back_other_bytes_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planned(tmp_path / "a.vstats", 4, 4)
+    place = LocalPlace(tmp_path / "a.vstats")
+    planned(place.path, 4, 4)
 
-    def flip(path: Path) -> None:
-        if "some" in str(path):
-            content = bytearray(path.read_bytes())
+    def flip(place: LocalPlace, name: str) -> None:
+        if "some" in name:
+            content = bytearray(place.read(name))
             content[4] ^= 1
-            path.write_bytes(content)
+            (place.path / name).write_bytes(content)
 
-    monkeypatch.setattr(stores, "sync_file", flip)
+    monkeypatch.setattr(LocalPlace, "sync", flip)
     with pytest.raises(StoreError, match="gives back other bytes"):
-        stores.write_rows(tmp_path / "a.vstats", 0, 0, {VALUES.name: np.zeros((4, 3), np.float32)})
+        stores.write_rows(place, 0, 0, {VALUES.name: np.zeros((4, 3), np.float32)})
 
 
 def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
@@ -147,16 +149,16 @@ def test_a_receipt_counts_only_for_its_plan_and_its_files(tmp_path: Path) -> Non
     path = tmp_path / "a.vstats"
     filled(path, 4, 4, np.zeros((4, 3), np.float32), np.zeros((4, 2, 4, 4, 3), np.uint8))
     store = Store.open(path)
-    assert stores.read_receipt(path, 0, store.plan_sha256) is not None
-    assert stores.read_receipt(path, 0, "0" * 64) is None
+    assert stores.read_receipt(store.place, 0, store.plan_sha256) is not None
+    assert stores.read_receipt(store.place, 0, "0" * 64) is None
     shard = path / "labels.zarr" / "labels" / "some" / "thing" / "c.0.0"
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
-    assert stores.read_receipt(path, 0, store.plan_sha256) is None
+    assert stores.read_receipt(store.place, 0, store.plan_sha256) is None
     shard.write_bytes(content)
-    receipt = stores.receipt_path(path, 0)
+    receipt = path / stores.receipt_name(0)
     receipt.write_bytes(receipt.read_bytes().replace(b'"labelled":4', b'"labelled":3'))
-    assert stores.read_receipt(path, 0, store.plan_sha256) is None
+    assert stores.read_receipt(store.place, 0, store.plan_sha256) is None
 
 
 json_values = st.recursive(
