@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from vstats.cli.progress import progress_for_stderr
 
 
@@ -113,6 +112,45 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     metavar="N",
     help="Worker processes; 0 computes in this one.  [default: one a core]",
 )
+@click.option(
+    "--worker-memory",
+    default="",
+    metavar="SIZE",
+    help="Memory of a local worker, such as 2GiB.  [default: its share]",
+)
+@click.option(
+    "--scheduler", default="", metavar="ADDRESS", help="Compute on a running Dask cluster: tcp://HOST:PORT."
+)
+@click.option(
+    "--scheduler-file", default="", metavar="FILE", help="The same, by the file that `dask scheduler` wrote."
+)
+@click.option("--dashboard", is_flag=True, help="Print the address of Dask's dashboard (needs bokeh).")
+@click.option(
+    "--decode-timeout",
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give a video up when no frame comes for this long.",
+)
+@click.option(
+    "--decode-memory",
+    default="4GiB",
+    show_default=True,
+    metavar="SIZE",
+    help="Memory that decoding a video may take.",
+)
+@click.option(
+    "--max-failures",
+    default="",
+    metavar="N|P%",
+    help="Failed videos that are tolerated (exit code 0); one more stops the run.  [default: any number, exit code 1]",
+)
+@click.option(
+    "--part",
+    default="",
+    metavar="I/N",
+    help="Take only part I of N of the videos; `vstats merge` joins the stores.",
+)
 @click.option("--overwrite", is_flag=True, help="Start anew where another configuration's store stands.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--demo", is_flag=True, help="Make a few small videos, label them and show what came out.")
@@ -120,7 +158,9 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 def command(
     inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None,
     clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
-    shard_size: int, workers: int | None, overwrite: bool, dry_run: bool, demo: bool, as_json: bool,
+    shard_size: int, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
+    decode_timeout: float, decode_memory: str, max_failures: str, part: str, overwrite: bool, dry_run: bool, demo: bool,
+    as_json: bool,
     **options: Any,
 ) -> int:  # fmt: skip
     """Label every video of INPUT into a store.
@@ -136,7 +176,7 @@ def command(
       vstats extract trainlist01.txt --root UCF-101/ --clips-per-video 10 --crops five -o ucf101.vstats
       vstats extract kinetics-400_train.csv --root train/ --statistics --workers 16 -o k400.vstats
     """
-    from vstats.pipeline.config import ExtractConfig, RunConfig
+    from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig, parse_bytes
     from vstats.pipeline.errors import UsageError
 
     if demo:
@@ -167,13 +207,22 @@ def command(
         **options,
     )
     run = RunConfig(
-        workers=_default_workers() if workers is None else workers, shard_size=shard_size, overwrite=overwrite
+        workers=_default_workers() if workers is None else workers,
+        worker_memory_bytes=parse_bytes(worker_memory) if worker_memory else 0,
+        scheduler=scheduler,
+        scheduler_file=scheduler_file,
+        dashboard=dashboard,
+        decode=DecodeLimits(timeout_seconds=decode_timeout, memory_bytes=parse_bytes(decode_memory)),
+        shard_size=shard_size,
+        overwrite=overwrite,
+        max_failures=max_failures,
     )
     from vstats.pipeline.extract import extract
+    from vstats.pipeline.parts import parse_part
 
     report = extract(
         inputs, output, config, run, root=root, kind=kind, classes=classes, dry_run=dry_run,
-        progress=progress_for_stderr(),
+        part=parse_part(part) if part else None, progress=progress_for_stderr(), say=_say,
     )  # fmt: skip
     if as_json:
         from dataclasses import asdict
@@ -183,7 +232,11 @@ def command(
         _print(report, dry_run)
         if demo:
             _show_demo(report.store)
-    return 1 if report.failed else 0
+    return 1 if report.failed and not max_failures else 0
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _print(report: Any, dry_run: bool) -> None:
@@ -212,7 +265,9 @@ def _print(report: Any, dry_run: bool) -> None:
             "(videos.parquet counts it; --damaged skip leaves them out)",
             err=True,
         )
-    left_out = [f for f in report.failures if f.status != "missing"]
+    for note in report.notes:
+        click.echo(f"note: {note}", err=True)
+    left_out = sorted((f for f in report.failures if f.status != "missing"), key=lambda f: f.status)
     missing = len(report.failures) - len(left_out)
     for failure in left_out[:10]:
         click.echo(f"{failure.status}: {failure.key}: [{failure.stage}] {failure.message}", err=True)

@@ -15,6 +15,7 @@ COMMANDS = {
     "inspect": "Show what is in a store.",
     "labels": "Write a store's labels as csv, jsonl or parquet.",
     "show": "Draw what the labels of a row were read from.",
+    "status": "Show how far a running extraction is.",
     "verify": "Check every file of a store, and recompute labels.",
     "digest": "Print the digest of a store's labels.",
     "diff": "Compare the labels of two stores.",

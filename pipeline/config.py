@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -164,22 +165,60 @@ class ExtractConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """What a decoding child process may take.
+
+    Parameters
+    ----------
+    timeout_seconds : float
+        Longest wait for the next frame; then the video is given up.
+    memory_bytes : int
+        Address space of the child.
+    """
+
+    timeout_seconds: float = 60.0
+    memory_bytes: int = 4 << 30
+
+    def __post_init__(self) -> None:
+        if not self.timeout_seconds > 0:
+            raise InputError(f"decode timeout is {self.timeout_seconds} s; it must be above 0")
+        if self.memory_bytes < 512 << 20:
+            raise InputError(f"decode memory is {self.memory_bytes} bytes; a decoder needs 512 MiB at least")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """How a run is carried out; nothing here changes a stored value.
 
     Parameters
     ----------
     workers : int
-        Worker processes, one thread each; 0 computes in this process.
+        Local worker processes, one thread each; 0 computes in this process. Not used with a scheduler.
+    worker_memory_bytes : int
+        Memory of a local worker; one that takes more is ended and its task tried again. 0: its share of the machine.
+    scheduler, scheduler_file : str
+        Address of a running Dask scheduler, such as tcp://HOST:8786, or the file that it wrote; "" for none.
+    dashboard : bool
+        Serve Dask's dashboard, where its parts are installed, and say its address.
+    decode : DecodeLimits
+        What a decoder may take; with 0 workers videos are decoded in this process, without limits.
     shard_size : int
         Rows a shard when the store is planned; 0 chooses about 64 shards of 8 to 256 rows.
     overwrite : bool
         Start anew where a store with another configuration stands.
+    max_failures : str
+        How many failed videos are tolerated, "N" or "P%" of those found; beyond it the run stops. "" for any number.
     """
 
     workers: int = 0
+    worker_memory_bytes: int = 0
+    scheduler: str = ""
+    scheduler_file: str = ""
+    dashboard: bool = False
+    decode: DecodeLimits = field(default_factory=DecodeLimits)
     shard_size: int = 0
     overwrite: bool = False
+    max_failures: str = ""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -188,6 +227,50 @@ class RunConfig:
             )
         if self.shard_size < 0:
             raise InputError(f"shard_size is {self.shard_size}; it must be 0 (automatic) or a number of rows")
+        if self.scheduler and self.scheduler_file:
+            raise InputError("a scheduler's address and a scheduler file are given; one is enough")
+        if not re.fullmatch(r"|[0-9]+|[0-9]+(\.[0-9]+)?%", self.max_failures):
+            raise InputError(
+                f"max_failures is {self.max_failures!r}; it must be a number of videos, or a share such as 1%"
+            )
+
+    @property
+    def remote(self) -> bool:
+        """Whether workers of a running scheduler compute."""
+        return bool(self.scheduler or self.scheduler_file)
+
+    @property
+    def in_this_process(self) -> bool:
+        """Whether nothing but this process computes."""
+        return self.workers == 0 and not self.remote
+
+    @property
+    def decode_limits(self) -> DecodeLimits | None:
+        """What decoding children may take; None where this process decodes."""
+        return None if self.in_this_process else self.decode
+
+    def tolerated(self, videos: int) -> float:
+        """Return how many of `videos` may fail before the run stops."""
+        if not self.max_failures:
+            return math.inf
+        if self.max_failures.endswith("%"):
+            return videos * float(self.max_failures[:-1]) / 100
+        return int(self.max_failures)
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that a text such as "2GiB", "500MB" or "4096" names.
+
+    Raises
+    ------
+    InputError
+        The text is of another form.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(i?)B?", text.strip(), re.ASCII | re.IGNORECASE)
+    if found is None:
+        raise InputError(f"{text!r} is no amount of memory; write it as 2GiB or 500MB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -11,30 +11,14 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from vstats.pipeline import decode
+from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.decode_child import LENGTH
 from vstats.pipeline.errors import DecodeError
 from vstats.pipeline.records import U8, VideoProbe
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeLimits:
-    """What a decoding child may take.
-
-    Parameters
-    ----------
-    timeout_seconds : float
-        Longest wait for the next frame; then the video is given up.
-    memory_bytes : int
-        Address space of the child.
-    """
-
-    timeout_seconds: float = 60.0
-    memory_bytes: int = 4 << 30
 
 
 class Decoder(Protocol):

@@ -9,7 +9,9 @@
     ├── VideoError            1   one video, or one row of it, cannot be labelled (recorded, never fatal)
     │   ├── DecodeError
     │   └── RefusedRow
+    ├── TooManyFailures       1   more videos failed than the run tolerates
     ├── StoreError            4   the store or its disk refused
+    │   ├── StoreBusy         4   another process is writing the store
     │   ├── NotCommitted      4   the store is not finished
     │   └── NotAStore         4
     └── WorkerError           4   the computation itself broke down: workers died, a task failed again and again
@@ -59,10 +61,20 @@ class RefusedRow(VideoError):
     """A profile has no label for this row (`mas-released` on a clip without motion)."""
 
 
+class TooManyFailures(PipelineError):
+    """More videos failed than the run tolerates."""
+
+    exit_code = 1
+
+
 class StoreError(PipelineError):
     """The store, or the disk it is on, refused to be read or written."""
 
     exit_code = 4
+
+
+class StoreBusy(StoreError):
+    """Another process is writing the store."""
 
 
 class NotAStore(StoreError):

@@ -1,22 +1,27 @@
 """The main job: understand the input, plan, compute what is missing, commit."""
 
+import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
+from vstats.pipeline.draft import Draft, draft_plan
 from vstats.pipeline.errors import ConfigMismatch, ManifestError, StoreError, UsageError
-from vstats.pipeline.execute import Executor, open_executor
-from vstats.pipeline.manifest import Manifest, manifest_digest, path_of_key, read_manifest
+from vstats.pipeline.execute import open_executor
+from vstats.pipeline.failures import Tally
+from vstats.pipeline.lock import StoreLock, held
+from vstats.pipeline.manifest import Manifest, manifest_digest, read_manifest
+from vstats.pipeline.parts import Part, select
 from vstats.pipeline.place import LocalPlace, Place, check_workers_see, open_place
-from vstats.pipeline.plan import ShardTask, VideoRows, automatic_shard_size, clip_starts, video_rows
-from vstats.pipeline.probe import ProbeResult, probe_all
+from vstats.pipeline.probe import probe_all
 from vstats.pipeline.progress import NoProgress, Progress
-from vstats.pipeline.records import Failure, ManifestRow, PlannedRow, VideoRecord
+from vstats.pipeline.records import Failure, VideoRecord
+from vstats.pipeline.status import StatusFile
 from vstats.pipeline.store import Store, StoredArray
 
 
@@ -24,9 +29,9 @@ from vstats.pipeline.store import Store, StoredArray
 class ExtractReport:
     """What a run did.
 
-    `damaged` counts videos that have rows although packets were lost or frames are marked as damaged.
-    `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this
-    run. `digest` is "" for a dry run.
+    `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this run.
+    `notes` says what a reader should know about how the input was understood. `damaged` counts videos that have rows
+    although packets were lost or frames are marked as damaged. `digest` is "" for a dry run.
     """
 
     store: str
@@ -37,6 +42,7 @@ class ExtractReport:
     shard_size: int
     videos: dict[str, int]
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...]
     damaged: int
     expected_bytes: int
     computed_rows: int
@@ -49,21 +55,6 @@ class ExtractReport:
         return sum(1 for f in self.failures if f.status == "failed")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A plan before it is written: rows fixed, nothing on disk."""
-
-    index: dict[str, stores.Array]
-    videos: tuple[VideoRecord, ...]
-    failures: tuple[Failure, ...]
-    shard_size: int
-
-    @property
-    def rows(self) -> int:
-        """Number of planned rows."""
-        return sum(video.rows for video in self.videos)
-
-
 def extract(
     inputs: Sequence[str],
     output: str | Path,
@@ -73,8 +64,10 @@ def extract(
     root: str | None = None,
     kind: str = "auto",
     classes: str | None = None,
+    part: Part | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> ExtractReport:
     """Label every video of `inputs` into the store at `output`, continuing where an earlier run stopped.
 
@@ -88,10 +81,14 @@ def extract(
         What to compute.
     run : RunConfig
         How to compute it.
+    part : Part, optional
+        Take only this part of the input's videos.
     dry_run : bool
         Plan only, and write nothing.
     progress : Progress, optional
         Is told how far the work is.
+    say : callable, optional
+        Is told what a person would want to know, such as the dashboard's address.
 
     Raises
     ------
@@ -101,6 +98,10 @@ def extract(
         The store was planned with another configuration or input.
     StoreError
         The disk refused.
+    StoreBusy
+        Another process is writing the store.
+    TooManyFailures
+        More videos failed than `run` tolerates.
     WorkerError
         Workers broke down again and again.
     """
@@ -109,114 +110,70 @@ def extract(
     place = open_place(output)
     check_workers_see(place, run.workers)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
+    if part is not None:
+        manifest = select(manifest, part)
     if not manifest.rows:
         raise ManifestError(
             f"none of the {len(manifest.missing)} videos that {manifest.source} lists is under {manifest.root} "
-            f"(first: {manifest.missing[0].key}); say with --root where they are"
+            + (f"(first: {manifest.missing[0].key})" if manifest.missing else "")
+            + "; say with --root where they are"
         )
-    if run.overwrite and not dry_run:
-        _remove_store(place)
-    existing = _existing(place)
-    if existing == "planned":
+    if dry_run:
+        return _dry_run(place, manifest, config, run, progress, began)
+    if _existing(place) == "planned" and not run.overwrite:
         store = Store.open(place, incomplete=True)
         _check_same(store, config, manifest)
         if store.committed is not None and _all_files_there(store):
-            return _report(store, began, already_complete=True)
-        if dry_run:
-            return _report(store, began)
-    from vstats.pipeline import shard
+            return _report(store, manifest, began, already_complete=True)
+    place.prepare()
+    with held(place) as lock:
+        computed = _compute(place, manifest, config, run, StatusFile(place, progress), lock, say)
+        lock.check()
+        _commit(Store.open(place, incomplete=True), computed, began)
+    return _report(Store.open(place), manifest, began, computed=computed)
 
+
+def _compute(
+    place: Place, manifest: Manifest, config: ExtractConfig, run: RunConfig, progress: Progress, lock: StoreLock,
+    say: Callable[[str], None],
+) -> int:  # fmt: skip
+    """Plan what is not planned, compute what is not computed, and return how many rows were."""
+    from vstats.pipeline import shard, shards
+
+    if run.overwrite:
+        _remove_store(place)
+    place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
+    tally = Tally(run.tolerated(len(manifest.rows)))
     if run.workers:
         shard.warm_up(config)
-    with open_executor(run.workers) as executor:
-        if existing != "planned":
-            if not dry_run:
-                place.prepare()
-            probes = probe_all(manifest.rows, executor, progress, None if dry_run else place)
-            draft = draft_plan(manifest, probes, config, run)
-            if dry_run:
-                return _dry_report(place, draft, config, began)
-            _write_plan(place, draft, manifest, config)
+    paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
+    with open_executor(run, paths=paths, say=say) as executor:
+        if _existing(place) != "planned":
+            probes = probe_all(manifest.rows, executor, progress, place, run.decode_limits, tally)
+            _write_plan(place, draft_plan(manifest, probes, config, run), manifest, config)
+        else:
+            planned = Store.open(place, incomplete=True).failures()
+            tally.add(f.key for f in planned if f.status == "failed" and not f.rows)
         computed = 0
         for _ in range(3):
-            computed += _run_shards(place, executor, progress)
-            damaged = _drop_damaged(place)
+            computed += shards.run_shards(place, executor, progress, run, lock, tally)
+            damaged = shards.drop_damaged(place)
             if not damaged:
-                break
-        else:
-            raise StoreError(f"{place}: shards {damaged} are damaged on disk again and again; check the disk")
-    store = Store.open(place, incomplete=True)
-    _commit(store, computed, began)
-    return _report(Store.open(place), began, computed=computed)
+                return computed
+    raise StoreError(f"{place}: shards {damaged} are damaged on disk again and again; check the disk")
 
 
-# --------------------------------------------------------------------------------------------------- planning
-
-
-def draft_plan(
-    manifest: Manifest, probes: Mapping[str, ProbeResult], config: ExtractConfig, run: RunConfig
-) -> Draft:
-    """Fix every row: videos in the order of their keys, clips by first frame, crops and flips as configured."""
-    videos: list[VideoRecord] = []
-    failures: list[Failure] = []
-    rows: list[PlannedRow] = []
-    present = {row.key for row in manifest.rows}
-    for asked in sorted((*manifest.rows, *manifest.missing), key=lambda row: row.key.encode()):
-        record, failure = _plan_video(asked, probes.get(asked.key) if asked.key in present else None, config)
-        if failure is not None:
-            failures.append(failure)
-        if record.status == "planned":
-            mine = list(video_rows(len(videos), asked.key, record.frames, config, asked.start_frames))
-            rows.extend(mine)
-            record = replace(record, rows=len(mine))
-        videos.append(record)
-    return Draft(
-        index=stores.index_columns(rows),
-        videos=tuple(videos),
-        failures=tuple(failures),
-        shard_size=run.shard_size or automatic_shard_size(len(rows)),
-    )
-
-
-def _plan_video(
-    asked: ManifestRow, found: ProbeResult | None, config: ExtractConfig
-) -> tuple[VideoRecord, Failure | None]:
-    record = VideoRecord(
-        key=asked.key,
-        label=asked.label,
-        class_name=asked.class_name,
-        start_frames=" ".join(map(str, asked.start_frames or ())),
-        status="planned",
-    )
-    if found is None:
-        message = f"{asked.path} is not there"
-        failure = Failure(key=asked.key, status="missing", stage="find", error="Missing", message=message)
-        return replace(record, status="missing", error=message), failure
-    if found.probe is None:
-        failure = Failure(
-            key=asked.key, status="failed", stage=found.stage, error="DecodeError", message=found.message
-        )
-        return replace(record, status="failed", error=found.message), failure
-    record = replace(record, **asdict(found.probe))
-    frames = found.probe.frames
-    damage = f"{found.probe.lost_packets} packets lost, {found.probe.corrupt_frames} frames damaged"
-    if config.damaged == "skip" and (found.probe.lost_packets or found.probe.corrupt_frames):
-        failure = Failure(
-            key=asked.key, status="skipped", stage="decode", error="DamagedVideo", message=damage
-        )
-        return replace(record, status="skipped", error=damage), failure
-    starts = clip_starts(frames, config, asked.start_frames)
-    dropped = [s for s in asked.start_frames or () if s not in starts]
-    short = f"{frames} frames decode and a clip reads {config.span}; --short loop would repeat the video"
-    if not starts:
-        failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=short)
-        return replace(record, status="skipped", error=short), failure
-    if dropped:
-        listed = len(asked.start_frames or ())
-        message = f"{len(dropped)} of {listed} listed clips run past the end, first at {dropped[0]}: {short}"
-        failure = Failure(key=asked.key, status="skipped", stage="plan", error="ShortVideo", message=message)
-        return replace(record, error=message), failure
-    return record, None
+def _dry_run(
+    place: Place, manifest: Manifest, config: ExtractConfig, run: RunConfig, progress: Progress, began: float
+) -> ExtractReport:
+    if _existing(place) == "planned" and not run.overwrite:
+        store = Store.open(place, incomplete=True)
+        _check_same(store, config, manifest)
+        return _report(store, manifest, began)
+    with open_executor(run, paths=[manifest.root]) as executor:
+        tally = Tally(math.inf)
+        probes = probe_all(manifest.rows, executor, progress, None, run.decode_limits, tally)
+    return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, began)
 
 
 def _write_plan(place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
@@ -237,67 +194,6 @@ def _write_plan(place: Place, draft: Draft, manifest: Manifest, config: ExtractC
         planned_at=_now(),
     )
     stores.plan_store(place, plan, draft.index, draft.videos, draft.failures)
-
-
-# ---------------------------------------------------------------------------------------------------- running
-
-
-def shard_tasks(store: Store, shards: Sequence[int]) -> Iterator[ShardTask]:
-    """Yield the tasks of `shards`, each with its rows grouped by video."""
-    for shard in shards:
-        start, stop = store.plan.shard_rows(shard)
-        yield rows_task(store, shard, start, stop)
-
-
-def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:
-    """Return the task of rows `start` to `stop` (excluded), with videos under `root` or where they were planned."""
-    folder = root or store.plan.root
-    grouped: dict[int, list[PlannedRow]] = {}
-    for row in store.planned_rows(start, stop):
-        grouped.setdefault(row.video, []).append(row)
-    videos = tuple(
-        VideoRows(
-            path=str(Path(folder) / path_of_key(store.videos[number].key)),
-            record=store.videos[number],
-            rows=tuple(rows),
-        )
-        for number, rows in grouped.items()
-    )
-    return ShardTask(
-        store=str(store.place), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
-        plan_sha256=store.plan_sha256,
-    )  # fmt: skip
-
-
-def _run_shards(place: Place, executor: Executor, progress: Progress) -> int:
-    from vstats.pipeline.shard import run_shard
-
-    store = Store.open(place, incomplete=True)
-    finished = {receipt.shard for receipt in store.receipts()}
-    todo = [shard for shard in range(store.plan.shards) if shard not in finished]
-    if not todo:
-        return 0
-    left = sum(stop - start for start, stop in map(store.plan.shard_rows, todo))
-    progress.start("labelling", store.rows, "clip", done=store.rows - left)
-    for receipt in executor.run(run_shard, shard_tasks(store, todo)):
-        rows = receipt.stop - receipt.start
-        progress.advance(rows, rows - receipt.labelled)
-    progress.finish()
-    return left
-
-
-def _drop_damaged(place: Place) -> list[int]:
-    """Remove the receipts of shards whose files are not what was written, and return their numbers."""
-    store = Store.open(place, incomplete=True)
-    whole = {
-        receipt.shard
-        for receipt in store.receipts()
-        if all(place.sha256(name) == sha for name, (sha, _) in receipt.files.items())
-    }
-    damaged = [shard for shard in range(store.plan.shards) if shard not in whole]
-    for shard in damaged:
-        place.delete(stores.receipt_name(shard))
-    return damaged
 
 
 def _commit(store: Store, computed: int, began: float) -> None:
@@ -344,7 +240,7 @@ def _existing(place: Place) -> str:
     names = place.entries() or set()
     if stores.PLAN in names:
         return "planned"
-    ours = {stores.PROBES, stores.ARRAYS, stores.LEDGER, stores.VIDEOS, stores.FAILURES}
+    ours = {stores.PROBES, stores.ARRAYS, stores.LEDGER, stores.VIDEOS, stores.FAILURES, *stores.PASSING}
     strange = sorted(n for n in names - ours if not n.endswith(".partial"))
     if strange:
         raise UsageError(
@@ -358,7 +254,10 @@ def _remove_store(place: Place) -> None:
         # The plan goes first: what a kill leaves behind is then an unplanned store, which the next run replaces.
         for name in (stores.COMMIT, stores.PLAN):
             place.delete(name)
-        place.remove()
+        for folder in (stores.ARRAYS, stores.LEDGER, stores.PROBES):
+            place.remove(folder)
+        for name in (stores.VIDEOS, stores.FAILURES, stores.MANIFEST):
+            place.delete(name)
 
 
 def _check_same(store: Store, config: ExtractConfig, manifest: Manifest) -> None:
@@ -397,7 +296,7 @@ def _all_files_there(store: Store) -> bool:
 
 
 def _report(
-    store: Store, began: float, *, computed: int = 0, already_complete: bool = False
+    store: Store, manifest: Manifest, began: float, *, computed: int = 0, already_complete: bool = False
 ) -> ExtractReport:
     return ExtractReport(
         store=str(store.place),
@@ -408,6 +307,7 @@ def _report(
         shard_size=store.plan.shard_size,
         videos=_by_status(store.videos),
         failures=tuple(store.failures()),
+        notes=manifest.notes,
         damaged=_damaged(store.videos),
         expected_bytes=_bytes(store.plan.arrays, store.rows),
         computed_rows=computed,
@@ -416,7 +316,9 @@ def _report(
     )
 
 
-def _dry_report(place: Place, draft: Draft, config: ExtractConfig, began: float) -> ExtractReport:
+def _dry_report(
+    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, began: float
+) -> ExtractReport:
     from vstats.pipeline.shard import row_arrays
 
     return ExtractReport(
@@ -428,6 +330,7 @@ def _dry_report(place: Place, draft: Draft, config: ExtractConfig, began: float)
         shard_size=draft.shard_size,
         videos=_by_status(draft.videos),
         failures=draft.failures,
+        notes=manifest.notes,
         damaged=_damaged(draft.videos),
         expected_bytes=_bytes((*stores.INDEX, *row_arrays(config)), draft.rows),
         computed_rows=0,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from vstats.pipeline.config import ExtractConfig
+from vstats.pipeline.config import DecodeLimits, ExtractConfig
 from vstats.pipeline.records import PlannedRow, VideoRecord
 
 
@@ -102,7 +102,11 @@ class VideoRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardTask:
-    """Rows `start` to `stop` (excluded) of the store at `store`: one shard of every array."""
+    """Rows `start` to `stop` (excluded) of the store at `store`: one shard of every array.
+
+    `decode` limits the decoding child; None decodes in the worker itself. `condemned` are (key, why) of videos that
+    are not to be computed, because workers died on them.
+    """
 
     store: str
     shard: int
@@ -111,3 +115,5 @@ class ShardTask:
     videos: tuple[VideoRows, ...]
     config: ExtractConfig
     plan_sha256: str
+    decode: DecodeLimits | None = None
+    condemned: tuple[tuple[str, str], ...] = ()

@@ -7,12 +7,14 @@ What was found is kept beside the unfinished plan, so a run that is killed while
 import contextlib
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.errors import VideoError
-from vstats.pipeline.execute import Executor
+from vstats.pipeline.execute import Executor, Lost
+from vstats.pipeline.failures import Tally
 from vstats.pipeline.place import Place
 from vstats.pipeline.progress import Progress
 from vstats.pipeline.records import ManifestRow, VideoProbe, without_path
@@ -24,9 +26,10 @@ FLUSH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTask:
-    """Videos to probe, as (key, path)."""
+    """Videos to probe, as (key, path), and the limits of the decoding child (None: no child)."""
 
     videos: tuple[tuple[str, str], ...]
+    decode: DecodeLimits | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +44,13 @@ class ProbeResult:
 
 def probe_videos(task: ProbeTask) -> list[ProbeResult]:
     """Probe the videos of one task; a bad one is a result with a message, never an exception."""
-    from vstats.pipeline.decode import probe_video
+    from vstats.pipeline.decoder import decoder_for
 
+    decoder = decoder_for(task.decode)
     results = []
     for key, path in task.videos:
         try:
-            results.append(ProbeResult(key=key, probe=probe_video(path)))
+            results.append(ProbeResult(key=key, probe=decoder.probe(path)))
         except VideoError as error:
             results.append(
                 ProbeResult(key=key, probe=None, stage=error.stage, message=without_path(error, path))
@@ -55,7 +59,12 @@ def probe_videos(task: ProbeTask) -> list[ProbeResult]:
 
 
 def probe_all(
-    rows: Sequence[ManifestRow], executor: Executor, progress: Progress, place: Place | None
+    rows: Sequence[ManifestRow],
+    executor: Executor,
+    progress: Progress,
+    place: Place | None,
+    decode: DecodeLimits | None,
+    tally: Tally,
 ) -> dict[str, ProbeResult]:
     """Probe every video, and return what was found by key.
 
@@ -73,19 +82,38 @@ def probe_all(
         else:
             waiting.append((row.key, row.path))
     size = max(1, min(16, len(waiting) // 64))
-    tasks = [ProbeTask(videos=tuple(waiting[i : i + size])) for i in range(0, len(waiting), size)]
+    tasks = [
+        ProbeTask(videos=tuple(waiting[i : i + size]), decode=decode) for i in range(0, len(waiting), size)
+    ]
     progress.start("probing", len(rows), "video", done=len(results))
     try:
-        for batch in executor.run(probe_videos, tasks):
+        for batch in _batches(executor, tasks):
             results.update((result.key, result) for result in batch)
             if cache is not None:
                 cache.add(batch)
             progress.advance(len(batch), sum(1 for r in batch if r.probe is None))
+            tally.add(r.key for r in batch if r.probe is None)
     finally:
         if cache is not None:
             cache.flush()
     progress.finish()
     return results
+
+
+def _batches(executor: Executor, tasks: Sequence[ProbeTask]) -> Iterator[list[ProbeResult]]:
+    """Yield what probing gave; where workers died, the videos are probed one by one until the culprit is named."""
+    singly: list[ProbeTask] = []
+    for outcome in executor.run(probe_videos, tasks):
+        if isinstance(outcome, Lost):
+            singly += [replace(outcome.task, videos=(video,)) for video in outcome.task.videos]
+        else:
+            yield outcome
+    for outcome in executor.run(probe_videos, singly):
+        if isinstance(outcome, Lost):
+            message = f"workers died on it {outcome.deaths} times while it was probed"
+            yield [ProbeResult(key=outcome.task.videos[0][0], probe=None, stage="decode", message=message)]
+        else:
+            yield outcome
 
 
 class ProbeCache:

@@ -11,7 +11,7 @@ from vstats.kernels import ops
 from vstats.kernels.errors import InputError, VstatsError
 from vstats.pipeline import labels, motion, store
 from vstats.pipeline.config import ExtractConfig
-from vstats.pipeline.decode import wanted_frames
+from vstats.pipeline.decoder import Decoder, decoder_for
 from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import DecodeError, VideoError
 from vstats.pipeline.place import open_place
@@ -119,12 +119,16 @@ def compute_rows(task: ShardTask) -> ComputedRows:
     status = values[store.STATUS.name]
     failures: list[Failure] = []
     watch = Stopwatch()
+    decoder = decoder_for(task.decode)
+    condemned = dict(task.condemned)
     at = 0
     for video in task.videos:
         done = at
         end = at + len(video.rows)
         try:
-            for clip in compute_clips(video, task.config, watch):
+            if video.record.key in condemned:
+                raise DecodeError(condemned[video.record.key], stage="labels")
+            for clip in compute_clips(video, task.config, watch, decoder):
                 stop = done + len(clip.refusals)
                 for name, value in clip.values.items():
                     values[name][done:stop] = value
@@ -156,14 +160,16 @@ class ClipRows:
     refusals: list[str | None]
 
 
-def compute_clips(video: VideoRows, config: ExtractConfig, watch: Stopwatch) -> Iterator[ClipRows]:
+def compute_clips(
+    video: VideoRows, config: ExtractConfig, watch: Stopwatch, decoder: Decoder
+) -> Iterator[ClipRows]:
     """Yield the labelled rows of each clip of one video; raises what `read_clips` raises."""
-    for rgb, flow, rows in read_clips(video, config, watch):
+    for rgb, flow, rows in read_clips(video, config, watch, decoder):
         yield _label_clip(rgb, flow, rows, config)
 
 
 def read_clips(
-    video: VideoRows, config: ExtractConfig, watch: Stopwatch
+    video: VideoRows, config: ExtractConfig, watch: Stopwatch, decoder: Decoder
 ) -> Iterator[tuple[U8, F32, list[PlannedRow]]]:
     """Yield what each clip of one video is labelled from, and its rows, from one pass over the video's frames.
 
@@ -185,7 +191,7 @@ def read_clips(
         else:
             clips.append((clip_frames(row.start_frame, video.record.frames, config), [row]))
     last_use = {frame: number for number, (frames, _) in enumerate(clips) for frame in frames}
-    source = wanted_frames(video.path, sorted(last_use))
+    source = decoder.frames(video.path, sorted(last_use))
     flow_size = motion.flow_frame_size(config, video.record.height, video.record.width)
     rgb: dict[int, U8] = {}
     gray: dict[int, U8] = {}

@@ -10,14 +10,15 @@ from vstats.kernels import patterns, profiles
 from vstats.pipeline import drawing, labels
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig
+from vstats.pipeline.decoder import decoder_for
 from vstats.pipeline.drawing import ALARM, FAINT, INK, ORANGE, TEAL, Band, Bars, Mark, Panel, Words
 from vstats.pipeline.durable import write_durably
 from vstats.pipeline.errors import DecodeError, UsageError
-from vstats.pipeline.extract import rows_task
 from vstats.pipeline.labels import ArraySpec, LabelConfig
 from vstats.pipeline.records import F32, U8, PlannedRow
 from vstats.pipeline.report import COLOURS, DIRECTIONS
 from vstats.pipeline.shard import Stopwatch, label_config, read_clips
+from vstats.pipeline.shards import rows_task
 from vstats.pipeline.store import Array, Store
 
 MAX_ROWS = 64
@@ -204,7 +205,7 @@ def scenes(store: Store, rows: range, *, root: str | None = None) -> Iterator[Sc
             continue
         k = mine.start
         try:
-            for rgb, flow, planned in read_clips(video, config, Stopwatch()):
+            for rgb, flow, planned in read_clips(video, config, Stopwatch(), decoder_for(None)):
                 for row in planned:
                     if status[k] == stores.STATUS_OK:
                         one = {name: values[k] for name, values in stored.items()}

@@ -31,6 +31,7 @@ import numpy.typing as npt
 import zarr
 import zarr.codecs
 import zarr.storage
+from vstats.pipeline import lock, status
 from vstats.pipeline.config import ExtractConfig, canonical_json
 from vstats.pipeline.durable import seal, unseal
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, UsageError
@@ -40,6 +41,9 @@ from vstats.pipeline.records import Failure, PlannedRow, VideoRecord
 FORMAT_VERSION = 1
 PLAN, VIDEOS, ARRAYS, LEDGER = "plan.json", "videos.parquet", "labels.zarr", "ledger"
 FAILURES, MANIFEST, COMMIT, PROBES = "failures.jsonl", "manifest-sha256.txt", "COMMIT.json", "probes"
+
+PASSING = (status.NAME, lock.FOLDER)
+"""What stands in a store only while someone writes it."""
 
 STATUS_OK, STATUS_DECODE, STATUS_REFUSED, STATUS_PENDING = 0, 1, 2, 255
 """Values of index/status: labelled; the video failed; the profile has no label for it; not computed yet."""
@@ -584,8 +588,12 @@ class Store:
 
     def file_sizes(self) -> dict[str, int]:
         """Return name -> bytes of every file that the manifest covers."""
-        left_out = {MANIFEST, COMMIT}
-        return {name: size for name, size in self.place.sizes().items() if name not in left_out}
+        sizes = self.place.sizes()
+        return {
+            name: size
+            for name, size in sizes.items()
+            if name.split("/")[0] not in {MANIFEST, COMMIT, *PASSING}
+        }
 
     def compute_roots(self) -> dict[str, str]:
         """Return the digest of every array, and of the table of videos, from what stands on disk."""

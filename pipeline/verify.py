@@ -3,18 +3,18 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
 from vstats.pipeline import store as stores
-from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
-from vstats.pipeline.execute import open_executor
-from vstats.pipeline.extract import rows_task
+from vstats.pipeline.config import RunConfig
+from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, WorkerError
+from vstats.pipeline.execute import Lost, open_executor
 from vstats.pipeline.place import Place, check_workers_see, open_place
 from vstats.pipeline.plan import ShardTask
 from vstats.pipeline.progress import NoProgress, Progress
+from vstats.pipeline.shards import rows_task
 from vstats.pipeline.store import Store
 
 
@@ -87,8 +87,15 @@ def verify(
         tasks = list(_recompute_tasks(store, recompute_percent, seed, root))
         videos = len({video.record.key for task in tasks for video in task.videos})
         progress.start("recomputing", sum(t.stop - t.start for t in tasks), "clip")
-        with open_executor(workers) as executor:
-            for task_rows, found in executor.run(recompute, tasks):
+        run = RunConfig(workers=workers)
+        tasks = [replace(task, decode=run.decode_limits) for task in tasks]
+        with open_executor(run) as executor:
+            for outcome in executor.run(recompute, tasks):
+                if isinstance(outcome, Lost):
+                    raise WorkerError(
+                        f"workers die on {outcome.task.videos[0].record.key}; verify it with --workers 0 to see why"
+                    )
+                task_rows, found = outcome
                 rows += task_rows
                 findings.extend(found)
                 progress.advance(task_rows, len(found))

@@ -11,7 +11,8 @@ import pytest
 
 from tests import videos
 from vstats.pipeline import decode
-from vstats.pipeline.decoder import Child, DecodeLimits, InProcess, decoder_for
+from vstats.pipeline.config import DecodeLimits
+from vstats.pipeline.decoder import Child, InProcess, decoder_for
 from vstats.pipeline.errors import DecodeError
 
 POISON = '''
@@ -143,7 +144,8 @@ def test_a_child_does_not_outlive_its_worker(video: Path) -> None:
     bad.write_bytes(video.read_bytes())
     script = (
         "import sys, threading\n"
-        "from vstats.pipeline.decoder import Child, DecodeLimits\n"
+        "from vstats.pipeline.config import DecodeLimits\n"
+        "from vstats.pipeline.decoder import Child\n"
         "child = Child(DecodeLimits())\n"
         "threading.Timer(1.0, lambda: print(child._process.pid, flush=True)).start()\n"
         "child.probe(sys.argv[1])\n"

@@ -1,0 +1,130 @@
+"""All the shards of a store: their tasks, running those that are missing, and what becomes of the lost and the damaged."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from vstats.pipeline import store as stores
+from vstats.pipeline.config import RunConfig
+from vstats.pipeline.errors import WorkerError
+from vstats.pipeline.execute import Executor, Lost
+from vstats.pipeline.failures import Tally
+from vstats.pipeline.lock import StoreLock
+from vstats.pipeline.manifest import path_of_key
+from vstats.pipeline.place import Place
+from vstats.pipeline.plan import ShardTask, VideoRows
+from vstats.pipeline.progress import Progress
+from vstats.pipeline.records import PlannedRow
+from vstats.pipeline.shard import compute_rows, run_shard
+from vstats.pipeline.store import ShardReceipt, Store
+
+
+def run_shards(
+    place: Place, executor: Executor, progress: Progress, run: RunConfig, lock: StoreLock, tally: Tally
+) -> int:
+    """Compute every shard that has no receipt yet, and return the number of their rows.
+
+    Raises
+    ------
+    StoreError
+        The disk refused, or another process took the store over.
+    WorkerError
+        Workers die on a shard and no video of it is to blame.
+    TooManyFailures
+        More videos failed than the run tolerates.
+    """
+    store = Store.open(place, incomplete=True)
+    finished = set()
+    for receipt in store.receipts():
+        finished.add(receipt.shard)
+        tally.add(failure.key for failure in receipt.failures)
+    todo = [shard for shard in range(store.plan.shards) if shard not in finished]
+    if not todo:
+        return 0
+    left = sum(stop - start for start, stop in map(store.plan.shard_rows, todo))
+    progress.start("labelling", store.rows, "clip", done=store.rows - left)
+
+    def count(receipt: ShardReceipt) -> None:
+        rows = receipt.stop - receipt.start
+        progress.advance(rows, rows - receipt.labelled)
+        tally.add(failure.key for failure in receipt.failures)
+
+    lost: list[Lost[ShardTask]] = []
+    for outcome in executor.run(run_shard, shard_tasks(store, todo, run)):
+        lock.check()
+        if isinstance(outcome, Lost):
+            lost.append(outcome)
+        else:
+            count(outcome)
+    for outcome in executor.run(run_shard, [_without_culprits(each, executor) for each in lost]):
+        lock.check()
+        if isinstance(outcome, Lost):
+            task = outcome.task
+            raise WorkerError(
+                f"workers die on rows {task.start} to {task.stop - 1} (videos {', '.join(v.record.key for v in task.videos)}) "
+                "and no single video is to blame; give workers more memory, or smaller shards, and run again"
+            )
+        count(outcome)
+    progress.finish()
+    return left
+
+
+def _without_culprits(lost: Lost[ShardTask], executor: Executor) -> ShardTask:
+    """Compute the videos of a lost shard one by one, and return its task with those condemned that kill workers."""
+    task = lost.task
+    trials = []
+    start = task.start
+    for video in task.videos:
+        stop = start + len(video.rows)
+        trials.append(replace(task, start=start, stop=stop, videos=(video,)))
+        start = stop
+    culprits = [
+        each.task.videos[0].record.key for each in executor.run(_try, trials) if isinstance(each, Lost)
+    ]
+    why = f"workers died on it {lost.deaths} times; it may need more memory than --worker-memory allows"
+    return replace(task, condemned=tuple((key, why) for key in culprits))
+
+
+def _try(task: ShardTask) -> None:
+    compute_rows(task)
+
+
+def shard_tasks(store: Store, shards: Sequence[int], run: RunConfig) -> Iterator[ShardTask]:
+    """Yield the tasks of `shards`, each with its rows grouped by video."""
+    for shard in shards:
+        start, stop = store.plan.shard_rows(shard)
+        yield replace(rows_task(store, shard, start, stop), decode=run.decode_limits)
+
+
+def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:
+    """Return the task of rows `start` to `stop` (excluded), with videos under `root` or where they were planned."""
+    folder = root or store.plan.root
+    grouped: dict[int, list[PlannedRow]] = {}
+    for row in store.planned_rows(start, stop):
+        grouped.setdefault(row.video, []).append(row)
+    videos = tuple(
+        VideoRows(
+            path=str(Path(folder) / path_of_key(store.videos[number].key)),
+            record=store.videos[number],
+            rows=tuple(rows),
+        )
+        for number, rows in grouped.items()
+    )
+    return ShardTask(
+        store=str(store.place), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
+        plan_sha256=store.plan_sha256,
+    )  # fmt: skip
+
+
+def drop_damaged(place: Place) -> list[int]:
+    """Remove the receipts of shards whose files are not what was written, and return their numbers."""
+    store = Store.open(place, incomplete=True)
+    whole = {
+        receipt.shard
+        for receipt in store.receipts()
+        if all(place.sha256(name) == sha for name, (sha, _) in receipt.files.items())
+    }
+    damaged = [shard for shard in range(store.plan.shards) if shard not in whole]
+    for shard in damaged:
+        place.delete(stores.receipt_name(shard))
+    return damaged
