@@ -166,11 +166,11 @@ def rows_of_video(store: Store, key: str) -> range:
     """
     keys = store.keys()
     if key not in keys:
-        close = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(key, keys, n=3, cutoff=0.6)
         # A key is a path; people remember how it ends.
         close = close or [k for k in keys if key.lower() in k.lower()][:3]
         hint = f"; did you mean {', '.join(close)}?" if close else f"; it has {len(keys)}, such as {keys[0]}"
-        raise UsageError(f"{store.path} has no video {key!r}{hint}")
+        raise UsageError(f"{store.place} has no video {key!r}{hint}")
     number = keys.index(key)
     first, last = np.searchsorted(store.read("index/video"), [number, number + 1]).tolist()
     if first == last:
@@ -180,7 +180,7 @@ def rows_of_video(store: Store, key: str) -> range:
 
 
 def scenes(store: Store, rows: range, *, root: str | None = None) -> Iterator[Scene | Unlabelled]:
-    """Yield what each of consecutive rows was labelled from, decoding every video once; failed videos not at all.
+    """Yield what each of consecutive rows was labelled from, decoding every video once; those that failed not at all.
 
     Raises
     ------
@@ -214,6 +214,11 @@ def scenes(store: Store, rows: range, *, root: str | None = None) -> Iterator[Sc
                         yield _unlabelled(store, rows[k], video.record.key, int(status[k]))
                     k += 1
         except DecodeError as error:
+            if not (status[k : mine.stop] == stores.STATUS_OK).any():
+                # It broke off here when it was labelled, too.
+                for left in range(k, mine.stop):
+                    yield _unlabelled(store, rows[left], video.record.key, int(status[left]))
+                continue
             if error.stage != "find":
                 raise
             raise DecodeError(
@@ -366,9 +371,7 @@ def _frames_band(scene: Scene, config: LabelConfig) -> Band:
         if label is None:
             continue
         text = (
-            f"{c} changes most in frame {label.value}{label.won_by}"
-            if label.value
-            else f"no motion in {c}, label {label.value}"
+            f"{c} changes most in frame {label.value}{label.won_by}" if label.value else f"no motion in {c}"
         )
         bars = Bars(
             values=scene.frame_sums[k],
@@ -386,8 +389,8 @@ def _frames_band(scene: Scene, config: LabelConfig) -> Band:
 
 
 def _frame_label(scene: Scene, config: LabelConfig, component: str) -> _Label | None:
+    """Return the frame label, 0 where nothing moves, of which the released code says 1; None: the store has none."""
     label = _label(scene, "labels/motion/global", f"{component}_frame", config)
-    # The released code says 1 where nothing moves.
     moves = bool(scene.frame_sums["uv".index(component)].any())
     return label if label is None or moves else _Label(value=0, margin=None)
 
