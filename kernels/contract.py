@@ -1,6 +1,5 @@
 """What the kernels promise: parameter records, and the protocol that every backend fulfils."""
 
-import math
 from dataclasses import dataclass
 
 from vstats.kernels.errors import InputError
@@ -9,6 +8,9 @@ from vstats.kernels.errors import InputError
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TVL1Params:
     """Parameters of TV-L1 optical flow, with the names and defaults of OpenCV's ``DualTVL1OpticalFlow``.
+
+    OpenCV's ``gamma``, the weight of a brightness change that is estimated beside the flow, is not among them: its
+    default is 0, the papers do not have it, and no label uses it.
 
     Symbols are those of Sanchez Perez, Meinhardt-Llopis and Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013
     (after Zach, Pock and Bischof, DAGM 2007).
@@ -28,7 +30,7 @@ class TVL1Params:
     epsilon : float
         The iteration of a warp ends when the mean squared change of the flow is at most epsilon squared.
     inner_iterations, outer_iterations : int
-        Iterations between two median filterings, and how many such rounds a warp has at most.
+        Iterations of the dual fixed point between two median filterings, and such rounds, a warp has at most.
     scale_step : float
         Size of a level relative to the finer one, eta, in (0, 1).
     median_filtering : int
@@ -52,17 +54,20 @@ class TVL1Params:
     median_filtering: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("tau", "lambda_", "theta"):
+        # Within these bounds no intermediate value leaves float32.
+        for name, least in (("tau", 1e-6), ("lambda_", 1e-6), ("theta", 1e-6), ("epsilon", 0.0)):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"TVL1Params.{name} is {value!r}; it must be a positive number")
-        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise InputError(f"TVL1Params.epsilon is {self.epsilon!r}; it must be a number of at least 0")
+            if not least <= value <= 1e6:
+                raise InputError(f"TVL1Params.{name} is {value!r}; it must be a number from {least:g} to 1e6")
         if not 0 < self.scale_step < 1:
-            raise InputError(f"TVL1Params.scale_step is {self.scale_step!r}; it must lie between 0 and 1, both excluded")
+            raise InputError(
+                f"TVL1Params.scale_step is {self.scale_step!r}; it must lie strictly between 0 and 1"
+            )
         for name in ("nscales", "warps", "inner_iterations", "outer_iterations"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise InputError(f"TVL1Params.{name} is {value!r}; it must be a whole number of at least 1")
         if self.median_filtering not in (1, 3, 5):
-            raise InputError(f"TVL1Params.median_filtering is {self.median_filtering!r}; it must be 1 (off), 3 or 5")
+            raise InputError(
+                f"TVL1Params.median_filtering is {self.median_filtering!r}; it must be 1 (off), 3 or 5"
+            )

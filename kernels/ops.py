@@ -20,6 +20,8 @@ from vstats.kernels.cpu import resize as _resize
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.measure import check_finite as _check_finite
 
+_GREATEST_GREY = 1e6  # float frames are meant to hold 0..255; beyond this the arithmetic leaves float32
+
 
 def rgb_to_gray(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Grey value of RGB pixels: Rec. 601 luma in 15-bit weights, the bits of OpenCV's ``COLOR_RGB2GRAY``.
@@ -143,7 +145,8 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
     Raises
     ------
     InputError
-        `frames` has another dtype or shape or holds NaN or infinity, or `params` is no `TVL1Params`.
+        `frames` has another dtype or shape or holds NaN, infinity or values beyond 1e6, or `params` is no
+        `TVL1Params`.
 
     References
     ----------
@@ -158,8 +161,8 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
         raise InputError(f"frames are {_kind(frames)}; expected grey uint8 or float32 [T, H, W]")
     if frames.shape[0] < 2 or 0 in frames.shape:
         raise InputError(f"frames are {_kind(frames)}; expected at least two frames of at least 1 x 1 pixel")
-    if frames.dtype == np.float32 and not np.isfinite(frames).all():
-        raise InputError("frames hold NaN or infinity; expected grey values from 0 to 255")
+    if frames.dtype == np.float32 and not (np.abs(frames) <= _GREATEST_GREY).all():
+        raise InputError("frames hold NaN, infinity or values beyond 1e6; expected grey values from 0 to 255")
     return _flow.tvl1(frames, params)
 
 

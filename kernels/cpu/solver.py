@@ -335,7 +335,7 @@ def _update_u(
     u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, gx: F32, gy: F32, rho_c: F32, step: F32,
     unit: F32, y: int, x: int, reach: np.float32, theta: np.float32, sums: Any,
 ) -> Any:  # fmt: skip
-    """Threshold the residual along the gradient (IPOL eq. 17 in one clamp), then ``u = v + theta div p`` (eq. 15)."""
+    """Threshold the residual along the gradient (the operator TH of IPOL, as one clamp), then ``u = v + theta div p``."""
     a, b = load(u1, y, x), load(u2, y, x)
     ix, iy = load(gx, y, x), load(gy, y, x)
     along = (load(rho_c, y, x) + (ix * a + iy * b)) * load(step, y, x)
@@ -355,7 +355,7 @@ def _update_u(
 def _update_p(
     u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, across: F32, down: np.float32, y: int, x: int
 ) -> None:
-    """``p = (p + G) / (1 + |G|)`` with ``G = tau/theta grad u`` (IPOL eq. 16).
+    """``p = (p + G) / (1 + |G|)`` with ``G = tau/theta grad u``: a step of the dual fixed point.
 
     `across` and `down` are tau/theta, and 0 where the forward difference would leave the picture.
     """
@@ -541,7 +541,7 @@ def warp(
 ) -> None:  # fmt: skip
     """Sample I1 and its gradient at x + u by cubic interpolation; precompute what the iterations need of them.
 
-    ``rho_c = I1w - gx u1 - gy u2 - I0`` and ``step = -1 / |grad|^2``, 0 where the gradient vanishes (IPOL eq. 12, 17).
+    ``rho_c = I1w - gx u1 - gy u2 - I0`` and ``step = -1 / |grad|^2``, 0 where the gradient vanishes.
     `I1` is what `gradients` made. Room for a row: `corner` int32 [2, S], `across` and `down` float32 [4, S], `sampled`
     float32 [1, 4 S], zeros.
     """
@@ -583,7 +583,7 @@ def solve_level(
     warps: int, outer_iterations: int, inner_iterations: int, median: int,
     reach: np.float32, theta: np.float32, taut: np.float32, stop: int,
 ) -> int:  # fmt: skip
-    """All warps of a level (IPOL algorithm 1) in place on u1 and u2. Returns the inner iterations made."""
+    """All warps of a level in place on u1 and u2. Returns the inner iterations made."""
     made = 0
     for _ in range(warps):
         warp(I0, I1, u1, u2, gx, gy, rho_c, step, corner, across, down, sampled, H, W)

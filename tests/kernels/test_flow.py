@@ -235,6 +235,14 @@ def test_any_size_works(size: tuple[int, int]) -> None:
     assert np.isfinite(found).all()
 
 
+def test_the_bounds_of_the_parameters_give_numbers() -> None:
+    frames = np.random.default_rng(0).choice(np.array([-1e6, 1e6], np.float32), (2, 20, 24))
+    few = {"warps": 2, "outer_iterations": 2, "inner_iterations": 5}
+    for tau, lambda_, theta, epsilon in product((1e-6, 1e6), (1e-6, 1e6), (1e-6, 1e6), (0.0, 1e6)):
+        params = TVL1Params(tau=tau, lambda_=lambda_, theta=theta, epsilon=epsilon, **few)
+        assert np.isfinite(ops.tvl1(frames, params)).all()
+
+
 def test_the_pyramid_ends_before_a_side_under_sixteen() -> None:
     assert flow.level_sizes(128, 171, TVL1Params()) == [(128, 171), (102, 137), (82, 110), (66, 88), (53, 70)]
     assert flow.level_sizes(20, 171, TVL1Params()) == [(20, 171), (16, 137)]
@@ -253,6 +261,7 @@ def test_the_pyramid_ends_before_a_side_under_sixteen() -> None:
         np.zeros((2, 0, 8), np.uint8),
         np.full((2, 8, 8), np.nan, np.float32),
         np.full((2, 8, 8), -np.inf, np.float32),
+        np.full((2, 8, 8), 1e7, np.float32),
     ],
 )
 def test_wrong_frames_are_refused(frames: Any) -> None:
@@ -267,6 +276,8 @@ def test_wrong_frames_are_refused(frames: Any) -> None:
         {"lambda_": -1.0},
         {"theta": float("nan")},
         {"epsilon": -0.1},
+        {"tau": float("inf")},
+        {"theta": 1e-9},
         {"nscales": 0},
         {"warps": 1.5},
         {"inner_iterations": True},
