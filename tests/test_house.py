@@ -15,6 +15,7 @@ SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / 
 ONLY_IMPORT = {
     "av": "pipeline/decode.py",
     "obstore": "pipeline/place.py",
+    "torch": "pipeline/loader.py",
     "zarr": "pipeline/store.py",
     "dask": "pipeline/execute.py",
     "distributed": "pipeline/execute.py",
