@@ -26,7 +26,7 @@ PANEL = 224
 """Side of a panel in a row's picture, in pixels: twice the papers' crop."""
 
 GAP, WORDS, TEXT, LINE = 10, 350, 0.46, 18
-FORMATS = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 9], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92]}
+FORMATS = {".png": [cv2.IMWRITE_PNG_COMPRESSION, 6], ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92]}
 FORMATS[".jpeg"] = FORMATS[".jpg"]
 
 
@@ -258,7 +258,10 @@ def _draw_mark(image: U8, block: Mask, mark: Mark, *, small: bool) -> None:
     if mark.towards is not None:
         length = float(np.clip(0.45 * np.sqrt(block.sum()), side / 14, side / 6))
         angle = np.deg2rad(mark.towards)
-        tip = (round(x + length * np.cos(angle)), round(y + length * np.sin(angle)))
+        dx, dy = length * np.cos(angle), length * np.sin(angle)
+        # An arrow that would leave the picture starts as much earlier.
+        x, y = (round(float(np.clip(at + d, 3, side - 4) - d)) for at, d in ((x, dx), (y, dy)))
+        tip = (round(x + dx), round(y + dy))
         for colour, width in ((PAPER, 3 if small else 5), (mark.colour, 1 if small else 2)):
             cv2.arrowedLine(image, (x, y), tip, colour, width, cv2.LINE_AA, tipLength=0.35)
         cv2.circle(image, (x, y), 2 if small else 3, mark.colour, -1, cv2.LINE_AA)
