@@ -73,7 +73,7 @@ FLOAT, INDEX, NOTHING = types.float32, types.intp, types.none
 
 def _inlined(function: F) -> F:
     """Compile a helper into its callers, vectors and all."""
-    return cast(F, numba.njit(error_model="numpy", forceinline=True)(function))
+    return cast(F, numba.njit(error_model="numpy", inline="always")(function))
 
 
 def _instruction(function: Callable[..., Any]) -> Any:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,19 @@ def test_bits_do_not_depend_on_the_cpu(machine: dict[str, str], tmp_path: Path) 
 
 
 # What it takes.
+
+
+def test_memory_grows_with_a_pair_and_not_with_the_clip() -> None:
+    def working_memory(count: int) -> int:
+        frames = np.zeros((count, 96, 128), np.uint8)
+        tracemalloc.start()
+        found = ops.tvl1(frames)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak - found.nbytes
+
+    working_memory(2)
+    assert working_memory(20) < 1.2 * working_memory(3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1), (2, 3), (15, 17), (16, 16), (17, 33)])
