@@ -16,6 +16,9 @@ COMMANDS = {
     "labels": "Write a store's labels as csv, jsonl or parquet.",
     "show": "Draw what the labels of a row were read from.",
     "status": "Show how far a running extraction is.",
+    "plan": "Split an input into parts, for sites without Dask.",
+    "merge": "Join stores that were extracted in parts.",
+    "retry-failed": "Compute failed videos again.",
     "verify": "Check every file of a store, and recompute labels.",
     "digest": "Print the digest of a store's labels.",
     "diff": "Compare the labels of two stores.",
@@ -39,7 +42,7 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"vstats.cli.{cmd_name}").command
+        command = import_module(f"vstats.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from vstats.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / room).rglob("*.py"))]
@@ -84,9 +85,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
 
 
-@pytest.mark.parametrize(
-    "command", ["extract", "manifest", "inspect", "labels", "show", "verify", "digest", "diff", "families"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_each_command_loads_nothing_heavy(command: str) -> None:
     script = (
         "import sys, json\n"
