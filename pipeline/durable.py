@@ -78,20 +78,6 @@ def seal(record: dict[str, Any]) -> bytes:
     return (canonical_json({**record, "sha256": digest}) + "\n").encode()
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
-    """Return the record of a sealed file.
-
-    Raises
-    ------
-    StoreError
-        The file cannot be read, or is damaged.
-    """
-    try:
-        return unseal(path.read_bytes(), str(path))
-    except OSError as error:
-        raise disk_refused(path, error) from error
-
-
 def unseal(content: bytes, where: str) -> dict[str, Any]:
     """Return the record that `seal` made; `where` names the file in the error.
 

@@ -240,7 +240,10 @@ def _existing(place: Place) -> str:
     names = place.entries() or set()
     if stores.PLAN in names:
         return "planned"
-    ours = {stores.PROBES, stores.ARRAYS, stores.LEDGER, stores.VIDEOS, stores.FAILURES, *stores.PASSING}
+    ours = {
+        *(stores.PROBES, stores.ARRAYS, stores.LEDGER, stores.VIDEOS, stores.FAILURES, stores.MANIFEST),
+        *stores.PASSING,
+    }
     strange = sorted(n for n in names - ours if not n.endswith(".partial"))
     if strange:
         raise UsageError(

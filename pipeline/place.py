@@ -9,11 +9,12 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -31,6 +32,9 @@ from vstats.pipeline.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     import obstore.store
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, and AWS_ENDPOINT_URL for a server of your own",
@@ -50,6 +54,11 @@ class Place(Protocol):
     @property
     def shared(self) -> bool:
         """Whether other processes see the same files."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many requests are worth having under way: 1 on a disk, many where a server answers late."""
         ...
 
     def where(self, name: str) -> str:
@@ -122,6 +131,7 @@ class LocalPlace:
     """
 
     shared = True
+    parallel = 1
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -243,6 +253,8 @@ class ObjectPlace:
     hasty : obstore store, optional
         The same, for the first request: it gives up within seconds, so that a mistyped address shows at once.
     """
+
+    parallel = 16
 
     def __init__(
         self, url: str, store: "obstore.store.ObjectStore", hasty: "obstore.store.ObjectStore | None" = None
@@ -421,6 +433,15 @@ def open_place(where: str | Path | Place) -> Place:
     return ObjectPlace(url, patient, hasty)
 
 
+def each(place: Place, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield `function(item)` of every item in order, with as many under way as `place` is worth."""
+    if place.parallel == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(place.parallel) as threads:
+        yield from threads.map(function, items)
+
+
 def check_workers_see(place: Place, workers: int) -> None:
     """Raise `UsageError` if worker processes are asked for that do not see the files of `place`."""
     if workers and not place.shared:
@@ -442,17 +463,17 @@ def _server_refused(where: str, error: Exception) -> StoreError:
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     variables = CREDENTIALS.get(where.partition(":")[0], "")
-    text = _first_line(error)
+    text = str(error).partition("\n\nDebug source")[0]
     said = re.search(r"<Message>(.*?)</Message>", text)
-    reason = said[1] if said else text
+    reason = said[1] if said else _first_line(error)
     again = "Then run the same command again: what was finished is kept"
-    if (
-        "169.254.169.254" in text
-    ):  # where cloud machines hand out credentials, asked when nothing else gives any
+    # Where machines in a cloud hand out credentials: asked when nothing else gives any.
+    if re.search(r"169\.254\.169\.254|/latest/api/token|/computeMetadata/|/metadata/identity", text):
         return StoreError(f"{where}: no credentials found. Set {variables}. {again}")
-    if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+    denied = isinstance(error, PermissionDeniedError | UnauthenticatedError)
+    if denied or re.search(r"40[13] (Forbidden|Unauthorized)", text):
         return StoreError(
-            f"{where}: access denied ({reason}). Check {variables}, and that they allow to list, read, write and "
+            f"{where}: access denied ({reason.rstrip('.')}). Check {variables}, and that they allow to list, read, write and "
             f"delete there. {again}"
         )
     if re.search(r"NoSuchBucket|ContainerNotFound|bucket does not exist", text):
@@ -461,7 +482,7 @@ def _server_refused(where: str, error: Exception) -> StoreError:
         return StoreError(f"{where} is not there")
     if re.search(r"error sending request|timed out|retries", text):
         return StoreError(f"{where}: the server cannot be reached ({reason}). Check {variables}. {again}")
-    return StoreError(f"{where}: {reason}. {again}")
+    return StoreError(f"{where}: {reason.rstrip('.')}. {again}")
 
 
 def _first_line(error: Exception) -> str:

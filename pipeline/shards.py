@@ -119,10 +119,12 @@ def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | No
 def drop_damaged(place: Place) -> list[int]:
     """Remove the receipts of shards whose files are not what was written, and return their numbers."""
     store = Store.open(place, incomplete=True)
+    written = {receipt.shard: receipt.files for receipt in store.receipts()}
+    found = stores.file_digests(place, [name for files in written.values() for name in files])
     whole = {
-        receipt.shard
-        for receipt in store.receipts()
-        if all(place.sha256(name) == sha for name, (sha, _) in receipt.files.items())
+        shard
+        for shard, files in written.items()
+        if all(found[name] == sha for name, (sha, _) in files.items())
     }
     damaged = [shard for shard in range(store.plan.shards) if shard not in whole]
     for shard in damaged:

@@ -20,7 +20,6 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +34,7 @@ from vstats.pipeline import lock, status
 from vstats.pipeline.config import ExtractConfig, canonical_json
 from vstats.pipeline.durable import seal, unseal
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, UsageError
-from vstats.pipeline.place import LocalPlace, ObjectPlace, Place, open_place
+from vstats.pipeline.place import LocalPlace, ObjectPlace, Place, each, open_place
 from vstats.pipeline.records import Failure, PlannedRow, VideoRecord
 
 FORMAT_VERSION = 1
@@ -195,7 +194,7 @@ def failure_from_json(record: Mapping[str, Any]) -> Failure:
 
 
 def plan_store(
-    place: Place | Path,
+    place: Place,
     plan: Plan,
     index: Mapping[str, Array],
     videos: Sequence[VideoRecord],
@@ -219,9 +218,9 @@ def plan_store(
     StoreError
         The disk or server refused.
     """
-    place = open_place(place)
     place.prepare()
-    place.remove(ARRAYS)
+    for folder in (ARRAYS, LEDGER):
+        place.remove(folder)
     with place.refusals(ARRAYS):
         target, within = _zarr_target(place)
         group = zarr.create_group(target, path=within, zarr_format=3, attributes={"vstats_rows": plan.rows})
@@ -234,8 +233,7 @@ def plan_store(
         start, stop = plan.shard_rows(shard)
         write_rows(place, shard, start, {name: column[start:stop] for name, column in index.items()})
 
-    with ThreadPoolExecutor(1 if isinstance(place, LocalPlace) else 16) as threads:  # a server answers late
-        list(threads.map(write_index, range(plan.shards)))
+    list(each(place, write_index, range(plan.shards)))
     write_videos(place, videos)
     write_failures(place, failures)
     place.write(PLAN, seal(plan.to_json()))
@@ -259,7 +257,7 @@ def planned_rows(index: Mapping[str, Array]) -> list[PlannedRow]:
 
 
 def write_rows(
-    place: Place | Path, shard: int, start: int, values: Mapping[str, Array]
+    place: Place, shard: int, start: int, values: Mapping[str, Array]
 ) -> dict[str, tuple[str, int]]:
     """Write whole shards durably, read them back, and return file -> (sha256, bytes), files relative to the store.
 
@@ -277,10 +275,10 @@ def write_rows(
     StoreError
         The disk or server refused, or gives back other values than were written.
     """
-    place = open_place(place)
-    files: dict[str, tuple[str, int]] = {}
     group = _open_arrays(place, mode="r+")
-    for name, value in values.items():
+
+    def write(name: str) -> tuple[str, tuple[str, int]]:
+        value = values[name]
         with place.refusals(f"{ARRAYS}/{name}"):
             found = group[name]
             assert isinstance(found, zarr.Array)
@@ -295,8 +293,9 @@ def write_rows(
                 raise StoreError(
                     f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
                 )
-            files[file] = (place.sha256(file), place.size(file))
-    return files
+            return file, (place.sha256(file), place.size(file))
+
+    return dict(each(place, write, values))
 
 
 def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
@@ -306,14 +305,9 @@ def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
         return False
 
 
-def write_receipt(place: Place | Path, receipt: ShardReceipt) -> None:
+def write_receipt(place: Place, receipt: ShardReceipt) -> None:
     """Write a shard's receipt: from now on the shard counts as done."""
-    open_place(place).write(receipt_name(receipt.shard), seal(receipt.to_json()))
-
-
-def receipt_path(store: Path, shard: int) -> Path:
-    """Return where the receipt of `shard` stands, in a store on a file system."""
-    return store / receipt_name(shard)
+    place.write(receipt_name(receipt.shard), seal(receipt.to_json()))
 
 
 def receipt_name(shard: int) -> str:
@@ -322,13 +316,12 @@ def receipt_name(shard: int) -> str:
 
 
 def read_receipt(
-    place: Place | Path, shard: int, plan_sha256: str, sizes: Mapping[str, int] | None = None
+    place: Place, shard: int, plan_sha256: str, sizes: Mapping[str, int] | None = None
 ) -> ShardReceipt | None:
     """Return the receipt of a finished shard; None if there is none that fits the plan and files of the right size.
 
     `sizes`, a listing of the whole store, saves a look at every file where many receipts are read.
     """
-    place = open_place(place)
     name = receipt_name(shard)
     if name not in sizes if sizes is not None else not place.exists(name):
         return None
@@ -337,13 +330,15 @@ def read_receipt(
         receipt = ShardReceipt.from_json(unseal(content, place.where(name)))
     except (StoreError, KeyError, TypeError):
         return None
-    fits = receipt.plan_sha256 == plan_sha256 and receipt.shard == shard
-    for file, (_, size) in receipt.files.items():
-        if sizes is not None:
-            fits = fits and sizes.get(file) == size
-        else:
-            fits = fits and place.exists(file) and place.size(file) == size
-    return receipt if fits else None
+    if sizes is None:
+        sizes = {file: place.size(file) for file in receipt.files if place.exists(file)}
+    whole = all(sizes.get(file) == size for file, (_, size) in receipt.files.items())
+    return receipt if whole and receipt.plan_sha256 == plan_sha256 and receipt.shard == shard else None
+
+
+def file_digests(place: Place, names: Sequence[str]) -> dict[str, str]:
+    """Return name -> sha256 of files."""
+    return dict(zip(names, each(place, place.sha256, names), strict=True))
 
 
 def write_videos(place: Place, videos: Sequence[VideoRecord]) -> None:
@@ -390,8 +385,9 @@ def commit(
     store = Store.open(place, incomplete=True)
     roots = store.compute_roots()
     known = {name: entry[0] for receipt in store.receipts() for name, entry in receipt.files.items()}
-    lines = [f"{known.get(name) or place.sha256(name)}  {name}\n" for name in store.files()]
-    content = "".join(lines).encode()
+    names = store.files()
+    known |= file_digests(place, [name for name in names if name not in known])
+    content = "".join(f"{known[name]}  {name}\n" for name in names).encode()
     place.write(MANIFEST, content)
     digest = root_of_roots(roots)
     record = {
@@ -573,8 +569,11 @@ class Store:
     def receipts(self) -> Iterator[ShardReceipt]:
         """Yield the receipt of every finished shard."""
         sizes = self.place.sizes()
-        for shard in range(self.plan.shards):
-            receipt = read_receipt(self.place, shard, self.plan_sha256, sizes)
+
+        def read(shard: int) -> ShardReceipt | None:
+            return read_receipt(self.place, shard, self.plan_sha256, sizes)
+
+        for receipt in each(self.place, read, range(self.plan.shards)):
             if receipt is not None:
                 yield receipt
 
@@ -597,7 +596,7 @@ class Store:
 
     def compute_roots(self) -> dict[str, str]:
         """Return the digest of every array, and of the table of videos, from what stands on disk."""
-        roots = {array.name: self._root(array) for array in self.plan.arrays}
+        roots = dict(zip(self.names(), each(self.place, self._root, self.plan.arrays), strict=True))
         lines = [
             canonical_json(
                 {"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status}

@@ -145,10 +145,11 @@ def _check_files(store: Store) -> tuple[list[Finding], int, int]:
     listed = {name: sha256 for sha256, _, name in pairs}
     sizes = store.file_sizes()
     size = 0
+    there = stores.file_digests(store.place, [name for name in listed if name in sizes])
     for name, sha256 in listed.items():
-        if name not in sizes:
+        if name not in there:
             findings.append(Finding(where=name, message="is missing"))
-        elif store.place.sha256(name) != sha256:
+        elif there[name] != sha256:
             findings.append(
                 Finding(where=name, message="is damaged: its bytes are not those that were written")
             )

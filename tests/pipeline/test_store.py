@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig
-from vstats.pipeline.durable import read_sealed, seal, write_durably
+from vstats.pipeline.durable import seal, unseal, write_durably
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
 from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.plan import video_rows
@@ -139,8 +139,9 @@ def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
     planned(tmp_path / "a.vstats", 4, 4)
     with pytest.raises(NotCommitted, match="has not finished"):
         Store.open(tmp_path / "a.vstats")
-    record = read_sealed(tmp_path / "a.vstats" / "plan.json")
-    write_durably(tmp_path / "a.vstats" / "plan.json", seal({**record, "format_version": 99}))
+    plan = tmp_path / "a.vstats" / "plan.json"
+    record = unseal(plan.read_bytes(), str(plan))
+    write_durably(plan, seal({**record, "format_version": 99}))
     with pytest.raises(NotAStore, match="format 99"):
         Store.open(tmp_path / "a.vstats")
 
@@ -170,18 +171,13 @@ json_values = st.recursive(
 @given(
     record=st.dictionaries(st.text().filter(lambda name: name != "sha256"), json_values), flips=st.randoms()
 )
-def test_a_seal_shows_any_flipped_bit(
-    tmp_path_factory: pytest.TempPathFactory, record: Any, flips: Any
-) -> None:
-    path = tmp_path_factory.mktemp("sealed") / "record.json"
+def test_a_seal_shows_any_flipped_bit(record: Any, flips: Any) -> None:
     content = seal(record)
-    path.write_bytes(content)
-    assert read_sealed(path) == json.loads(json.dumps(record))
+    assert unseal(content, "record.json") == json.loads(json.dumps(record))
     position = flips.randrange(len(content))
     flipped = content[position] ^ (1 << flips.randrange(8))
-    path.write_bytes(content[:position] + bytes([flipped]) + content[position + 1 :])
-    with pytest.raises(StoreError, match="damaged"):
-        read_sealed(path)
+    with pytest.raises(StoreError, match=r"record\.json is damaged"):
+        unseal(content[:position] + bytes([flipped]) + content[position + 1 :], "record.json")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
