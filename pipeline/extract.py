@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from vstats.pipeline import status
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.draft import Draft, draft_plan
@@ -220,6 +221,7 @@ def _commit(store: Store, computed: int, began: float) -> None:
         "last_run": {"rows": computed, "seconds": round(time.perf_counter() - began, 3)},
         "committed_at": _now(),
     }
+    store.place.delete(status.NAME)
     stores.commit(store, videos, failures, facts)
 
 
