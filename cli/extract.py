@@ -99,6 +99,13 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 )
 @click.option("--statistics", is_flag=True, help="Short for --save statistics.")
 @click.option(
+    "--pattern",
+    "own_patterns",
+    multiple=True,
+    metavar="NAME=MASKS.npy",
+    help="Also label blocks of your own: bool [K, crop, crop], or block numbers [crop, crop]. May be repeated.",
+)
+@click.option(
     "--shard-size",
     default=0,
     type=click.IntRange(0),
@@ -158,6 +165,7 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 def command(
     inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None,
     clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
+    own_patterns: tuple[str, ...],
     shard_size: int, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
     decode_timeout: float, decode_memory: str, max_failures: str, part: str, overwrite: bool, dry_run: bool, demo: bool,
     as_json: bool,
@@ -178,6 +186,7 @@ def command(
     """
     from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig, parse_bytes
     from vstats.pipeline.errors import UsageError
+    from vstats.pipeline.masks import MaskPattern
 
     if demo:
         from vstats.pipeline import demo as demo_videos
@@ -204,6 +213,7 @@ def command(
         working_height=int(height),
         working_width=int(width),
         save=(*save, "statistics") if statistics else save,
+        patterns=tuple(MaskPattern.from_file(text) for text in own_patterns),
         **options,
     )
     run = RunConfig(

@@ -39,7 +39,13 @@ def command(store: str, as_json: bool) -> None:
         "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()})
         + " summed over workers",
         "fingerprint": facts.fingerprint,
-        "options": _pairs({name: value for name, value in facts.config.items() if name != "tvl1"}),
+        "options": _pairs({n: value for n, value in facts.config.items() if n not in ("tvl1", "patterns")}),
+        "own patterns": _pairs(
+            {
+                n: f"({p['blocks']} blocks, sha256 {p['sha256']})"
+                for n, p in facts.config.get("patterns", {}).items()
+            }
+        ),
         "tvl1": _pairs(facts.config["tvl1"]),
         "versions": _pairs(facts.versions),
     }

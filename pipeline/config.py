@@ -9,6 +9,7 @@ from typing import Any
 
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.errors import InputError
+from vstats.pipeline.masks import MaskPattern
 
 LABEL_VERSION = 1
 """Raised whenever any stored value may differ for the same input and options, so that old and new rows never mix."""
@@ -63,6 +64,8 @@ class ExtractConfig:
         What is stored beside labels: "clips", "flow", "statistics".
     tvl1 : TVL1Params
         Parameters of `flow="tvl1"` and `flow="opencv-tvl1"`.
+    patterns : tuple of MaskPattern
+        Patterns of the user's own, beside the papers'.
 
     Raises
     ------
@@ -87,6 +90,7 @@ class ExtractConfig:
     crop_size: int = 112
     save: tuple[str, ...] = ()
     tvl1: TVL1Params = field(default_factory=TVL1Params)
+    patterns: tuple[MaskPattern, ...] = ()
 
     def __post_init__(self) -> None:
         _check_choice("profile", self.profile, PROFILES)
@@ -118,6 +122,12 @@ class ExtractConfig:
                 f"crop_size is {self.crop_size}, larger than the working frame of "
                 f"{self.working_height}x{self.working_width}; choose a smaller crop or a larger frame"
             )
+        # In the order of their names, as JSON gives them back.
+        object.__setattr__(self, "patterns", tuple(sorted(self.patterns, key=lambda pattern: pattern.name)))
+        for pattern in self.patterns:
+            pattern.masks(self.crop_size)  # raises where it was made for crops of another size
+        if len({pattern.name for pattern in self.patterns}) != len(self.patterns):
+            raise InputError(f"patterns are {[p.name for p in self.patterns]}; each needs a name of its own")
         if self.flow_size == "auto":
             object.__setattr__(self, "flow_size", "working" if self.profile == "sts" else "short:256")
         if not re.fullmatch(r"working|source|short:[1-9][0-9]*|[1-9][0-9]*x[1-9][0-9]*", self.flow_size):
@@ -142,6 +152,10 @@ class ExtractConfig:
         """Return a JSON value that `from_json` reads back."""
         record = asdict(self)
         record["save"] = list(self.save)
+        # Left out where there are none: a configuration without them has the fingerprint that it always had.
+        del record["patterns"]
+        if self.patterns:
+            record["patterns"] = {p.name: {**asdict(p), "sha256": p.sha256} for p in self.patterns}
         return record
 
     @classmethod
@@ -151,7 +165,12 @@ class ExtractConfig:
         unknown = sorted(set(record) - known)
         if unknown:
             raise InputError(f"the configuration holds unknown options {unknown}; a newer vstats wrote it")
-        return cls(**{**record, "save": tuple(record["save"]), "tvl1": TVL1Params(**record["tvl1"])})
+        patterns = tuple(
+            MaskPattern(**{name: value for name, value in p.items() if name != "sha256"})
+            for p in record.get("patterns", {}).values()
+        )
+        tvl1 = TVL1Params(**record["tvl1"])
+        return cls(**{**record, "save": tuple(record["save"]), "tvl1": tvl1, "patterns": patterns})
 
     def fingerprint(self) -> str:
         """Return the sha256 of the configuration and of the definition's version, in hexadecimal."""
@@ -160,8 +179,17 @@ class ExtractConfig:
 
     def differences(self, other: "ExtractConfig") -> list[str]:
         """Return one ``name: mine -> theirs`` text for every option in which `other` differs."""
-        mine, theirs = _flat(self.to_json()), _flat(other.to_json())
-        return [f"{name}: {mine[name]!r} -> {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
+        mine, theirs = self._options(), other._options()
+        return [
+            f"{name}: {mine.get(name)!r} -> {theirs.get(name)!r}"
+            for name in {**mine, **theirs}
+            if mine.get(name) != theirs.get(name)
+        ]
+
+    def _options(self) -> dict[str, Any]:
+        """Return every option by its name, a pattern as its digest."""
+        patterns = {p.name: f"sha256 {p.sha256}" for p in self.patterns}
+        return _flat({**self.to_json(), "patterns": patterns})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,6 +126,9 @@ def extract(
         _check_same(store, config, manifest)
         if store.committed is not None and _all_files_there(store):
             return _report(store, manifest, began, already_complete=True)
+    from vstats.pipeline.shard import label_config
+
+    label_config(config)  # sizes and patterns that do not fit are refused before anything is written
     place.prepare()
     with held(place) as lock:
         computed = _compute(place, manifest, config, run, StatusFile(place, progress), lock, say)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from vstats.kernels import ops
 from vstats.kernels.errors import InputError, VstatsError
-from vstats.pipeline import labels, motion, store
+from vstats.pipeline import labels, masks, motion, store
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decoder import Decoder, decoder_for
 from vstats.pipeline.durable import file_sha256
@@ -28,6 +28,7 @@ def label_config(config: ExtractConfig) -> labels.LabelConfig:
         clip_length=config.clip_length,
         working=config.working,
         crop=config.crop_size,
+        patterns=masks.use(config.patterns, standard_only=config.profile != "sts"),
         statistics="statistics" in config.save,
     )
 
