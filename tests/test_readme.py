@@ -1,0 +1,96 @@
+"""Every command and every line of Python in the README runs as written, in the order in which it stands there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import videos
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder such as a new user has: some videos, and a data set with its official kind of list."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "videos").mkdir()
+    videos.write_video(folder / "videos" / "right.mkv", videos.moving_square("right", 13, 17))
+    videos.write_video(folder / "videos" / "turning.mkv", videos.rotating(18))
+    clips = folder / "UCF-101" / "Swing"
+    clips.mkdir(parents=True)
+    videos.write_video(clips / "v_Swing_g01_c01.avi", videos.moving_square("down", 6, 18, size=10))
+    (folder / "trainlist01.txt").write_bytes(b"Swing/v_Swing_g01_c01.avi 1\r\n")
+    return folder
+
+
+def test_the_shell_commands_and_the_python(desk: Path) -> None:
+    assert len(blocks("bash")) >= 2
+    assert len(blocks("python")) >= 2
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for block in blocks("bash"):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=desk,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+    for block in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=desk, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
+    assert "vstats extract --demo" in "".join(blocks("sh"))
+    done = subprocess.run(
+        [sys.executable, "-m", "vstats.cli", "extract", "--demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shown = next(block for block in blocks("text") if "digest" in block and "rows    10" in block)
+
+    def steady(text: str) -> list[str]:
+        return [line.rstrip() for line in text.splitlines() if not line.startswith("time")]
+
+    assert steady(done.stdout) == steady(shown)
+
+
+def test_ci_and_docker_use_the_readmes_commands() -> None:
+    assert any("pip install '.[test]' && pytest" in block for block in blocks("sh"))
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "'.[test]'" in ci
+    assert re.search(r"^pytest$", ci, re.MULTILINE)
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "pip install --no-cache-dir /src" in dockerfile
+    assert 'ENTRYPOINT ["vstats"]' in dockerfile
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    names = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert names
+    assert [name for name in names if not (ROOT / name).exists()] == []
+    house = next(block for block in blocks("text") if block.startswith("manifest row"))
+    room = ""
+    for line in house.splitlines()[2:]:
+        if not line.startswith(" "):
+            room = line.split()[0]
+            assert (ROOT / room).is_dir(), room
+        for name in re.findall(r"[\w/]+\.py\b|\b\w+/(?=\s)", line.removeprefix(room)):
+            assert (ROOT / room / name).exists() or (ROOT / name).exists(), f"{room}{name}"
