@@ -316,6 +316,8 @@ class _Label:
             return ""
         if self.margin == 0:
             return " (tie)"
+        if self.margin < 0.001:
+            return " (+<0.1%)"
         return f" (+{self.margin:.0%})" if self.margin >= 0.01 else f" (+{self.margin:.1%})"
 
 
