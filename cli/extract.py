@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from vstats.cli.progress import progress_for_stderr
 
 
@@ -13,7 +14,7 @@ def _default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:  # noqa: ARG001
+def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in value.split(",") if item.strip())
 
 

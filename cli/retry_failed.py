@@ -3,6 +3,7 @@
 import json
 
 import click
+
 from vstats.cli.progress import progress_for_stderr
 
 

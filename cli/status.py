@@ -23,7 +23,9 @@ def command(store: str, as_json: bool) -> None:
             return
         share = status.done / status.total if status.total else 1.0
         left = "" if status.seconds_left is None else f", {status.seconds_left:.0f} s left"
-        click.echo(f"{status.stage}  {status.done} of {status.total} {status.unit}s ({share:.1%}), failed {status.failed}")
+        click.echo(
+            f"{status.stage}  {status.done} of {status.total} {status.unit}s ({share:.1%}), failed {status.failed}"
+        )
         click.echo(f"rate       {status.per_second:.1f} {status.unit}s/s{left}")
         click.echo(f"run        process {status.pid} on {status.host}, started {status.started_at}")
         click.echo(f"updated    {status.updated_at}")

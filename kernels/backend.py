@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.errors import BackendUnavailable, InputError
 from vstats.kernels.patterns import Layout
 

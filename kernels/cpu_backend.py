@@ -1,6 +1,7 @@
 """The CPU as a backend of the label stage: it allocates, and its kernels compute."""
 
 import numpy as np
+
 from vstats.kernels.backend import F32, I64, U8
 from vstats.kernels.cpu import blocks, boundary, colour
 from vstats.kernels.patterns import Layout

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles
 from vstats.kernels import standard as _standard
@@ -264,7 +265,9 @@ def clip_labels(
     if flow.dtype != np.float32 or flow.ndim != 4 or flow.shape[3] != 2:
         raise InputError(f"flow is {_kind(flow)}; expected float32 [F, H, W, 2]")
     if flow.shape[1:3] != rgb.shape[1:3]:
-        raise InputError(f"flow is {_kind(flow)} and rgb is {_kind(rgb)}; both must have one height and width")
+        raise InputError(
+            f"flow is {_kind(flow)} and rgb is {_kind(rgb)}; both must have one height and width"
+        )
     length = len(rgb)
     if chosen.released and length == _profiles.RELEASED_LENGTH + 1:
         length -= 1
@@ -284,7 +287,9 @@ def clip_labels(
         crop = (0, 0)
     y, x = _whole("crop", crop, 2)
     if not (0 <= y <= H - size and 0 <= x <= W - size):
-        raise InputError(f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside frames of {H}x{W}")
+        raise InputError(
+            f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside frames of {H}x{W}"
+        )
     flow = flow[:wanted]
     _check_finite(flow)
     families = [_standard.FAMILIES[name] for name in chosen.families]

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.errors import InputError
 
 Mask = npt.NDArray[np.bool_]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import patterns as _patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.measure import Measurements, quantised

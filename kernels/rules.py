@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu import winners
 from vstats.kernels.measure import Measurements
 from vstats.kernels.patterns import Pattern, first_paragraph

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.measure import PIXEL, Measurements
 from vstats.kernels.patterns import Pattern
 from vstats.kernels.rules import Column, Family, Statistic

@@ -20,6 +20,7 @@ from typing import Any
 import google_crc32c
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.errors import InputError
 from vstats.pipeline.errors import StoreError
 from vstats.pipeline.records import U8

@@ -47,6 +47,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
+
 from vstats.pipeline.errors import DecodeError
 from vstats.pipeline.records import U8, VideoProbe
 
@@ -391,7 +392,7 @@ def _open_file(path: str) -> Iterator[io.FileIO]:
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
             raise DecodeError(f"{path}: is {what}, not a video file", stage="find")
-        file = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed below
+        file = Path(path).open("rb", buffering=0)  # noqa: SIM115
     except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise DecodeError(f"{path}: there is no such file", stage="find") from error

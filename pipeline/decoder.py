@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
+
 from vstats.pipeline import decode
 from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.decode_child import LENGTH

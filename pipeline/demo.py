@@ -99,7 +99,7 @@ def _colour_changes(t: int) -> Planes:
     return planes
 
 
-def _still(t: int) -> Planes:  # noqa: ARG001 - every scene has this form
+def _still(t: int) -> Planes:
     return _scene(_GROUND, 140, 100)
 
 

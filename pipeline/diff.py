@@ -140,7 +140,7 @@ def diff(a: Store, b: Store, *, first: int = 10) -> DiffReport:
 
 def _identities(store: Store, ids: dict[str, int]) -> Array:
     columns = [store.read(array.name).astype(np.int64) for array in stores.INDEX]
-    columns[0] = np.array([ids[key] for key in store.keys()], np.int64)[columns[0]]
+    columns[0] = np.array([ids[key] for key in store.keys()], np.int64)[columns[0]]  # noqa: SIM118
     return np.ascontiguousarray(np.stack(columns, axis=1))
 
 

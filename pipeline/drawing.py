@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 from vstats.pipeline.errors import UsageError
 from vstats.pipeline.flow_colour import flow_to_rgb
 from vstats.pipeline.records import F32, U8

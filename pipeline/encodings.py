@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import patterns
 from vstats.pipeline import families
 from vstats.pipeline.labels import LabelConfig, schema

@@ -159,7 +159,6 @@ def open_executor(
         yield SerialExecutor()
         return
     import dask
-    import distributed  # noqa: F401 - fills in its defaults, which must be there before some are changed for a while
 
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_, which makes copies of large arrays many times slower.
     settings = {

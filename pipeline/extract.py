@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
 from vstats.pipeline import status
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.pipeline.records import F32, U8
 
 UNKNOWN = 1e9

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import measure as _measure
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from vstats.kernels.errors import BackendUnavailable, InputError
 
 try:

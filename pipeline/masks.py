@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Mask

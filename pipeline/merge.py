@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.durable import seal, unseal
@@ -451,17 +452,18 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
     origin, rows = layout.origin(start, stop)
     used = np.unique(origin).tolist()
     files: dict[str, tuple[str, int]] = {}
-    labelled = 0
+    small: dict[str, Array] = {}
     for array in store.plan.arrays:
         if array in stores.INDEX:
             continue
         value = np.empty((stop - start, *array.shape), array.dtype)
         for number in used:
             value[origin == number] = opened[number].read(array, rows[origin == number])
-        # One array at a time: a shard of pixels is large.
-        files |= stores.write_rows(store.place, shard, start, {array.name: value})
-        if array.name == stores.STATUS.name:
-            labelled = int((value == stores.STATUS_OK).sum())
+        if array.chunk_rows:  # pixels, of which one array at a time is enough in memory
+            files |= stores.write_rows(store.place, shard, start, {array.name: value})
+        else:
+            small[array.name] = value
+    files |= stores.write_rows(store.place, shard, start, small)
     failures: list[Failure] = []
     made_by: list[ShardReceipt] = []
     for number in used:
@@ -479,7 +481,7 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
         stop=stop,
         plan_sha256=store.plan_sha256,
         files=files,
-        labelled=labelled,
+        labelled=int((small[stores.STATUS.name] == stores.STATUS_OK).sum()),
         failures=tuple(failures),
         seconds={"merge": round(time.perf_counter() - began, 6)},
         versions=_joined(receipt.versions for receipt in made_by),

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
+
 from vstats.kernels import ops
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.records import F32, U8
@@ -77,13 +78,13 @@ def _opencv_tvl1(gray: U8, config: ExtractConfig) -> F32:
     return _pairwise(gray, method.calc)
 
 
-def _dis(gray: U8, config: ExtractConfig) -> F32:  # noqa: ARG001 - every method has this form
+def _dis(gray: U8, config: ExtractConfig) -> F32:
     import cv2
 
     return _pairwise(gray, cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc)
 
 
-def _farneback(gray: U8, config: ExtractConfig) -> F32:  # noqa: ARG001
+def _farneback(gray: U8, config: ExtractConfig) -> F32:
     import cv2
 
     return _pairwise(
@@ -95,7 +96,9 @@ def _farneback(gray: U8, config: ExtractConfig) -> F32:  # noqa: ARG001
 
 
 def _pairwise(gray: U8, calc: Callable[[U8, U8, None], F32]) -> F32:
-    return np.stack([calc(first, second, None) for first, second in pairwise(gray)]).astype(np.float32, copy=False)
+    return np.stack([calc(first, second, None) for first, second in pairwise(gray)]).astype(
+        np.float32, copy=False
+    )
 
 
 METHODS: dict[str, Callable[[U8, ExtractConfig], F32]] = {

@@ -452,7 +452,7 @@ def check_workers_see(place: Place, workers: int) -> None:
 
 
 @functools.cache
-def _memory(url: str) -> "obstore.store.MemoryStore":  # noqa: ARG001  the cache is what the URL finds it by
+def _memory(url: str) -> "obstore.store.MemoryStore":
     import obstore.store
 
     return obstore.store.MemoryStore()

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.errors import InputError
 
 U8 = npt.NDArray[np.uint8]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels import patterns
 from vstats.kernels.rules import Column
 from vstats.pipeline import families

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.pipeline import store as stores
 from vstats.pipeline.encodings import Target, targets
 from vstats.pipeline.errors import UsageError

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+
 from vstats.kernels import ops
 from vstats.kernels.errors import InputError, VstatsError
 from vstats.pipeline import labels, masks, motion, store

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from vstats.kernels import patterns, profiles
 from vstats.pipeline import drawing, labels
 from vstats.pipeline import store as stores

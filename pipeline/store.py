@@ -30,6 +30,7 @@ import numpy.typing as npt
 import zarr
 import zarr.codecs
 import zarr.storage
+
 from vstats.pipeline import lock, status
 from vstats.pipeline.config import ExtractConfig, canonical_json
 from vstats.pipeline.durable import seal, unseal

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import RunConfig
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, WorkerError

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.errors import InputError
 from vstats.pipeline import motion
 from vstats.pipeline.config import ExtractConfig

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from tests import videos
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.extract import extract
 from vstats.pipeline.store import Store
-
-from tests import videos
 
 CLASSES = ("moving", "resting")
 CONFIG: dict[str, Any] = {

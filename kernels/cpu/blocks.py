@@ -7,6 +7,7 @@ signs only, never the octant's angle, so the votes of a mirrored crop are the sa
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu.jit import kernel
 
 F32 = npt.NDArray[np.float32]

@@ -9,6 +9,7 @@ Magnitudes leave in 1/65536 of a pixel, as whole numbers rounded half up, so tha
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu.jit import kernel
 
 F32 = npt.NDArray[np.float32]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import resize, solver
 

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]

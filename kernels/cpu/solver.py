@@ -12,7 +12,6 @@ field stays zero. Vectors that reach over the right edge write there what nothin
 "IPOL" is Sanchez Perez, Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013.
 """
 
-# ruff: noqa: ARG001  (an instruction's parameters are types, read by their position)
 import operator
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -23,6 +22,7 @@ import numba.core.typing.templates
 import numba.extending
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu.jit import kernel
 
 F32 = npt.NDArray[np.float32]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]

@@ -150,7 +150,7 @@ def _open(text: str, kind: str, stdin: TextIO | None) -> tuple[str, str, ListFil
             return "video", folder, [_absolute(text)]
         return "list", folder, ListFile.from_path(text)
     if glob.has_magic(text):
-        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
         if not found:
             raise ManifestError(f"nothing matches {text!r}; is the working directory the right one?")
         parts = text.split("/")

@@ -193,7 +193,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _is_none(value: Any) -> bool:
-    return value in _NONE if isinstance(value, str | None) else value != value  # noqa: PLR0124 - NaN
+    return value in _NONE if isinstance(value, str | None) else value != value  # noqa: PLR0124
 
 
 def _labels(source: ListFile, line: int, value: Any) -> tuple[tuple[int, ...], str]:

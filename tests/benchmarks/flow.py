@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numba
 import numpy as np
+
 from vstats.kernels import ops
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import flow, solver

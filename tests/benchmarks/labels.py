@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numba
 import numpy as np
+
 from vstats.kernels import ops
 from vstats.pipeline.labels import LabelConfig, label_rows
 

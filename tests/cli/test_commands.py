@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from vstats.cli.main import main
-from vstats.pipeline.store import Store
 
 from tests import videos
+from vstats.cli.main import main
+from vstats.pipeline.store import Store
 
 
 class Outcome:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+
 from vstats.cli.manifest import manifest_command
 from vstats.pipeline.errors import ManifestError
 from vstats.pipeline.manifest import KIND_NAMES, read_manifest

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from vstats.cli.main import main
-from vstats.pipeline.store import Store
 
 from tests import videos
+from vstats.cli.main import main
+from vstats.pipeline.store import Store
 
 ENGINE = ["--flow", "dis", "--workers", "0"]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from tests import videos
 from vstats.cli.main import main
 from vstats.kernels import patterns
 from vstats.pipeline.report import Margins, inspect
 from vstats.pipeline.store import Store
-
-from tests import videos
 
 
 class Outcome:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from vstats.pipeline.labels import LabelConfig, label_rows
 
 STORED = Path(__file__).with_name("labels.json")

@@ -6,11 +6,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+
+from tests import naive
 from vstats.kernels import backend, patterns
 from vstats.kernels.cpu_backend import CPU
 from vstats.kernels.errors import BackendUnavailable, InputError
-
-from tests import naive
 
 LAYOUT = patterns.layout(tuple(patterns.get(name) for name in patterns.STANDARD), 8)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from vstats.kernels.cpu import blocks
 
 from tests import naive
+from vstats.kernels.cpu import blocks
 
 VALUES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, 3.0, 1e-6, -1e-30, 1e-45, 3133440.0, -3133440.0]),

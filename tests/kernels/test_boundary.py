@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from tests import naive
 from vstats.kernels.cpu import boundary
 from vstats.kernels.errors import InputError
 from vstats.kernels.measure import check_finite, quantised
-
-from tests import naive
 
 FLOATS = st.one_of(
     st.sampled_from(

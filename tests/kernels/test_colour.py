@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from tests import naive
 from vstats.kernels import patterns
 from vstats.kernels.cpu import blocks, colour
 from vstats.kernels.profiles import most_frequent_colour
-
-from tests import naive
 
 EDGES = st.sampled_from([0, 1, 126, 127, 128, 129, 255])
 

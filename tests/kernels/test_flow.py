@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests import naive_tvl1 as naive
 from vstats.kernels import ops
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import flow, solver
 from vstats.kernels.errors import InputError
-
-from tests import naive_tvl1 as naive
 
 TRUTH = [  # name, frames, truth, the mean endpoint error of OpenCV 5.0
     ("RubberWhale", "opencv_RubberWhale{}.png", (1, 2), "opencv_RubberWhale.flo", 0.156),

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vstats.kernels import ops
-from vstats.kernels.errors import NoLabel
 
 from tests import naive
+from vstats.kernels import ops
+from vstats.kernels.errors import NoLabel
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 Golden = dict[str, Any]

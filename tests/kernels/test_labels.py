@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from vstats.kernels import ops, rules
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.rules import Column

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+from tests import naive
 from vstats.kernels import patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Layout, Mask
-
-from tests import naive
 
 
 def drawn(masks: Mask) -> list[str]:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vstats.kernels import ops
-from vstats.kernels.errors import InputError
 
 from tests import naive_tvl1 as naive
+from vstats.kernels import ops
+from vstats.kernels.errors import InputError
 
 SIDES = st.integers(1, 9)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 import zarr.codecs
+
 from vstats.kernels.errors import InputError
 from vstats.pipeline import clip_reader
 from vstats.pipeline.clip_reader import ClipReader

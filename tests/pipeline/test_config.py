@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.errors import InputError
 from vstats.pipeline.config import ExtractConfig, RunConfig

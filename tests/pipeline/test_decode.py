@@ -20,11 +20,11 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from av.stream import Disposition
 from av.video.frame import VideoFrame
+
+from tests.videos import damage, enlarge, moving_square, still, texture, truncate, write_video
 from vstats.pipeline import decode
 from vstats.pipeline.decode import decode_frames, ffmpeg_versions, probe_video, read_frames, wanted_frames
 from vstats.pipeline.errors import DecodeError
-
-from tests.videos import damage, enlarge, moving_square, still, texture, truncate, write_video
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests import videos
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.errors import ConfigMismatch, StoreError, UsageError
 from vstats.pipeline.extract import ExtractReport, extract
 from vstats.pipeline.failures import Tally
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
-
-from tests import videos
 
 DIS = ExtractConfig(flow="dis", clips_per_video=3, crops="five", flip="both", save=("statistics",))
 """Many rows, cheap flow: for tests of the engine rather than of labels."""

@@ -6,11 +6,11 @@ vectors that point into it.
 """
 
 import pytest
+
+from tests import videos
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.extract import extract
 from vstats.pipeline.store import Array, Store
-
-from tests import videos
 
 RIGHT, DOWN, LEFT, UP = 1, 3, 5, 7
 RED = 7

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from tests import naive
 from vstats.kernels import patterns, profiles
 from vstats.kernels.errors import InputError
 from vstats.kernels.measure import Measurements
@@ -20,8 +22,6 @@ from vstats.kernels.patterns import Mask, Pattern
 from vstats.kernels.rules import Column, Statistic
 from vstats.pipeline import families, labels
 from vstats.pipeline.labels import LabelConfig, label_rows, rebuild_labels, schema
-
-from tests import naive
 
 Rows = list[tuple[int, int, bool]]
 SMALL = LabelConfig(clip_length=3, working=(10, 11), crop=8, statistics=True)

@@ -14,6 +14,8 @@ import psutil
 import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
+
+from tests.training import make_store, make_videos
 from vstats.kernels.errors import InputError
 from vstats.pipeline.encodings import targets
 from vstats.pipeline.errors import ConfigMismatch, NotAStore, NotCommitted, StoreError, UsageError
@@ -21,8 +23,6 @@ from vstats.pipeline.loader import ClipDataset, ClipLoader, Filter, Items, colla
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import ARRAYS, Store
 from vstats.pipeline.table import store_columns
-
-from tests.training import make_store, make_videos
 
 FAMILIES = {"motion": 14, "appearance": 13}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vstats.pipeline.errors import ManifestError
 from vstats.pipeline.manifest import Manifest, key_of_path, manifest_digest, read_manifest, write_manifest
 from vstats.pipeline.manifest.canonical import COLUMNS, FORMAT

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests import videos
 from vstats.kernels import patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Mask
@@ -20,8 +22,6 @@ from vstats.pipeline.masks import MaskPattern
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
-
-from tests import videos
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import s3, videos
 from vstats.cli.main import main
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.errors import NotAStore, NotCommitted, UsageError
@@ -19,8 +21,6 @@ from vstats.pipeline.extract import ExtractReport, extract
 from vstats.pipeline.place import Place, each, open_place
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
-
-from tests import s3, videos
 
 CONFIG = ExtractConfig(flow="dis", clips_per_video=3, flip="both")
 SHARD = 4

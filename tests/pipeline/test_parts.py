@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vstats.kernels.errors import InputError
 from vstats.pipeline.manifest import Manifest
 from vstats.pipeline.parts import Part, parse_part, select

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from vstats.kernels.errors import BackendUnavailable
 from vstats.pipeline.errors import StoreError, UsageError
 from vstats.pipeline.place import LocalPlace, ObjectPlace, Place, check_workers_see, open_place

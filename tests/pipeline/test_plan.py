@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.plan import automatic_shard_size, clip_frames, clip_starts, crop_positions, video_rows
 

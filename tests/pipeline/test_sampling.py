@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from vstats.kernels.errors import InputError
 from vstats.pipeline.errors import ConfigMismatch
 from vstats.pipeline.sampling import EpochSampler, easiest, in_share, pace, shuffled, shuffled_by_shard

@@ -8,6 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from tests import videos
 from vstats.kernels import patterns
 from vstats.kernels.patterns import Mask
 from vstats.pipeline import drawing, show
@@ -20,8 +22,6 @@ from vstats.pipeline.labels import LabelConfig
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.show import Scene, Unlabelled, rows_of_video, scenes
 from vstats.pipeline.store import Store
-
-from tests import videos
 
 DIS = ExtractConfig(flow="dis", flip="both", save=("statistics",))
 

@@ -11,6 +11,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.durable import seal, unseal, write_durably

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests import videos
+from tests.training import make_store, make_videos
 from vstats.kernels import ops
 from vstats.pipeline import motion
 from vstats.pipeline.errors import DecodeError
@@ -17,9 +20,6 @@ from vstats.pipeline.records import U8
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
 from vstats.pipeline.video_clips import DifferentVideo, VideoClips
-
-from tests import videos
-from tests.training import make_store, make_videos
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,249 @@
+"""How fast clips come from a store, beside a plain copy of memory, zarr-python, tensorstore and bare PyAV.
+
+    pip install '.[test,benchmark]'
+    VSTATS_TEST_DATA=... python -m tests.benchmarks.loader          # from the folder that holds tests/
+
+Random clips of 16 x 112 x 112 x 3 from a store of about 2,000 rows, warm cache, one process. Every round measures every reader
+on the same rows, one after the other, and ratios are medians over rounds: other work on the machine then slows both.
+Without VSTATS_TEST_DATA the videos are drawn, and compress better than real ones.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import tensorstore
+import zarr
+import zarr.codecs
+
+from tests import videos
+from vstats.pipeline.clip_reader import ClipReader
+from vstats.pipeline.config import ExtractConfig, RunConfig
+from vstats.pipeline.extract import extract
+from vstats.pipeline.loader import ClipDataset, ClipLoader
+from vstats.pipeline.plan import clip_frames
+from vstats.pipeline.store import ARRAYS, Store
+
+Reader = Callable[[Sequence[int], Any], None]
+BATCH = 32
+
+
+def make_store(folder: Path) -> Store:
+    """Label videos into a store of at least 2,000 rows with clips, and write the twins that others read."""
+    data = os.environ.get("VSTATS_TEST_DATA")
+    crops = "random:14" if data else "random:32"
+    if data:
+        sources = [
+            str(p) for p in sorted((Path(data) / "videos").rglob("*")) if p.suffix in (".avi", ".mp4")
+        ][:32]
+    else:
+        sources = [str(folder / f"{seed}.mp4") for seed in range(8)]
+        for seed, name in enumerate(sources):
+            noise = np.random.Generator(np.random.PCG64(seed)).integers(-6, 7, (40, 128, 171, 3))
+            frames = (videos.rotating(40, seed=seed) + noise).clip(0, 255).astype(np.uint8)
+            videos.write_video(name, videos.enlarge(frames, 2)[:, :, :340], "mpeg4")
+    config = ExtractConfig(flow="dis", clips_per_video=4, crops=crops, flip="both", save=("clips",))
+    path = folder / "store.vstats"
+    extract(sources, path, config, RunConfig(shard_size=128))
+    store = Store.open(path)
+    assert store.rows >= 2000, f"{store.rows} rows of {len(sources)} videos; 2,000 are wanted"
+    whole = np.lib.format.open_memmap(
+        folder / "clips.npy", mode="w+", dtype=np.uint8, shape=(store.rows, 16, 112, 112, 3)
+    )
+    compressed = zarr.create_array(
+        folder / "zstd", shape=whole.shape, dtype="uint8", chunks=(1, *whole.shape[1:]), shards=(128, *whole.shape[1:]),
+        compressors=[zarr.codecs.ZstdCodec(level=3), zarr.codecs.Crc32cCodec()],
+        chunk_key_encoding={"name": "default", "separator": "."},
+    )  # fmt: skip
+    with zarr.config.set({"array.write_empty_chunks": True}):  # black clips are read too
+        for start in range(0, store.rows, 128):
+            whole[start : start + 128] = compressed[start : start + 128] = store.read(
+                "clips", start, start + 128
+            )
+    return store
+
+
+def copy_memory(path: Path) -> Reader:
+    clips = np.load(path, mmap_mode="r")
+
+    def read(rows: Sequence[int], out: Any) -> None:
+        for place, row in enumerate(rows):
+            out[place] = clips[row]
+
+    return read
+
+
+def zarr_python(path: Path) -> Reader:
+    array = zarr.open_array(path, mode="r")
+
+    def read(rows: Sequence[int], out: Any) -> None:
+        for place, row in enumerate(rows):
+            out[place] = array[row]
+
+    return read
+
+
+def tensor_store(path: Path) -> Reader:
+    array = tensorstore.open(
+        {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}, open=True, read=True
+    ).result()
+
+    def read(rows: Sequence[int], out: Any) -> None:
+        for place, clip in enumerate([array[row].read() for row in rows]):
+            out[place] = clip.result()
+
+    return read
+
+
+def time_readers(readers: dict[str, Reader], rows: int, rounds: int) -> dict[str, list[float]]:
+    """Return clips/s of each reader in each round."""
+    random = np.random.Generator(np.random.PCG64(0))
+    out = np.empty((BATCH, 16, 112, 112, 3), np.uint8)
+    first = next(iter(readers.values()))
+    expected = np.empty_like(out)
+    rates: dict[str, list[float]] = {name: [] for name in readers}
+    for number in range(rounds + 1):
+        batches = random.permutation(rows)[: 4 * BATCH].reshape(4, BATCH).tolist()
+        for name, read in readers.items():
+            took = []
+            for batch in batches:
+                began = time.perf_counter()
+                read(batch, out)
+                took.append(time.perf_counter() - began)
+            first(batches[-1], expected)
+            assert (out == expected).all(), name
+            if number:  # the first round fills caches
+                rates[name].append(BATCH / min(took))
+    return rates
+
+
+def show(rates: dict[str, list[float]]) -> None:
+    for name, values in rates.items():
+        print(f"  {name:34} {statistics.median(values):8.0f} clips/s")
+
+
+def ratio(rates: dict[str, list[float]], mine: str, theirs: Sequence[str]) -> float:
+    """Return the median over rounds of my rate relative to the fastest of theirs."""
+    fastest = [max(values) for values in zip(*(rates[name] for name in theirs), strict=True)]
+    return statistics.median(a / b for a, b in zip(rates[mine], fastest, strict=True))
+
+
+def stored_clips(folder: Path, store: Store, rounds: int) -> None:
+    clips, zstd = store.path / ARRAYS / "clips", folder / "zstd"
+    cores = len(os.sched_getaffinity(0))
+    first, always = ClipReader(clips), ClipReader(clips, check="always")
+    packed = ClipReader(zstd, threads=cores)
+    for reader in (first, packed):
+        for start in range(
+            0, store.rows, BATCH
+        ):  # a first visit checks checksums: done before the clock runs
+            reader.read(range(start, min(start + BATCH, store.rows)))
+    rates = time_readers(
+        {
+            "NumPy memmap copy": copy_memory(folder / "clips.npy"),
+            "vstats": first.read_into,
+            "vstats, checked each time": always.read_into,
+            "tensorstore": tensor_store(clips),
+            "zarr-python": zarr_python(clips),
+            "vstats, zstd": packed.read_into,
+            "tensorstore, zstd": tensor_store(zstd),
+            "zarr-python, zstd": zarr_python(zstd),
+        },
+        store.rows,
+        rounds,
+    )
+    show(rates)
+    copied = ratio(rates, "vstats", ["NumPy memmap copy"])
+    print(f"  vstats / memmap copy           {copied:6.2f}   (at least 0.6)")
+    print(
+        f"  checked each time / memmap     {ratio(rates, 'vstats, checked each time', ['NumPy memmap copy']):6.2f}"
+    )
+    print(f"  vstats / zarr-python           {ratio(rates, 'vstats', ['zarr-python']):6.1f}   (at least 10)")
+    print(f"  vstats / tensorstore           {ratio(rates, 'vstats', ['tensorstore']):6.1f}")
+    fastest = ratio(rates, "vstats, zstd", ["tensorstore, zstd", "zarr-python, zstd"])
+    print(f"  zstd: vstats / faster of both  {fastest:6.2f}   (at least 1)")
+
+
+def training_loop(store: Store) -> None:
+    dataset = ClipDataset(store.path)
+    for workers in (0, 1, 2):
+        loader = ClipLoader(dataset, BATCH, num_workers=workers, persistent_workers=workers > 0)
+        rates = []
+        for epoch in range(4):
+            loader.set_epoch(epoch)
+            seen, began = 0, 0.0
+            for batch in loader:
+                began = began or time.perf_counter()  # workers have started
+                seen += len(batch["row"]) if began else 0
+                assert batch["frames"][:, 0, 0, 0, 0].shape == (len(batch["row"]),)
+            rates.append((seen - BATCH) / (time.perf_counter() - began))
+        print(
+            f"  DataLoader, {workers} workers            {statistics.median(rates[1:]):8.0f} clips/s into the loop"
+        )
+
+
+def decoded_videos(store: Store, rounds: int) -> None:
+    dataset = ClipDataset(store.path, root=store.plan.root, source="videos")
+    rows = store.planned_rows(0, store.rows)
+    random = np.random.Generator(np.random.PCG64(1))
+    wanted = sorted(random.permutation(store.rows)[:12].tolist())
+
+    def bare(number: int) -> None:
+        row = rows[number]
+        frames = set(clip_frames(row.start_frame, store.videos[row.video].frames, store.plan.config))
+        with av.open(str(Path(store.plan.root) / store.videos[row.video].key)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            for index, frame in enumerate(container.decode(stream)):
+                if index in frames:
+                    frame.to_ndarray(format="rgb24", threads=1)
+                if index == max(frames):
+                    break
+
+    def ours(number: int) -> None:
+        dataset[number]
+
+    ratios, rates = [], []
+    for number in range(rounds + 1):
+        spent = {bare: 0.0, ours: 0.0}
+        for row in wanted:
+            for way in (bare, ours) if row % 2 else (ours, bare):
+                began = time.perf_counter()
+                way(row)
+                spent[way] += time.perf_counter() - began
+        if number:
+            ratios.append(spent[ours] / spent[bare])
+            rates.append(len(wanted) / spent[ours])
+    print(f"  from videos                        {statistics.median(rates):8.1f} clips/s")
+    print(f"  vstats / bare PyAV, time       {statistics.median(ratios):6.2f}   (at most 1.2)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--folder", type=Path, help="keep the store here, and take it from here next time")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="vstats-benchmark-"))
+    folder.mkdir(exist_ok=True)
+    try:
+        kept = (folder / "zstd").exists()
+        store = Store.open(folder / "store.vstats") if kept else make_store(folder)
+        print(f"{store.rows} clips, {len(os.sched_getaffinity(0))} cores")
+        stored_clips(folder, store, options.rounds)
+        training_loop(store)
+        decoded_videos(store, options.rounds)
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
