@@ -71,7 +71,7 @@ class Child:
         for index in wanted:
             answer = self._answer(path)
             rgb = np.empty(answer["shape"], np.uint8)
-            self._receive(path, memoryview(rgb).cast("B"))
+            self._receive(path, rgb.data.cast("B"))
             self._busy = index != wanted[-1]
             yield answer["frame"], rgb
 

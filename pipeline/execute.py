@@ -187,7 +187,7 @@ def _here(run: RunConfig) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=run.worker_memory_bytes or "auto",
-            dashboard_address=":0" if run.dashboard else None,
+            dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
             silence_logs="CRITICAL",
         ) as cluster,
         Client(cluster) as client,

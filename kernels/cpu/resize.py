@@ -34,6 +34,12 @@ def area_u8(frames: U8, out: U8) -> None:
     T, H, W, C = frames.shape
     h, w = out.shape[1], out.shape[2]
     area = np.uint64(H * W)
+    # Division by multiplication, exact: quotients below 256 of whole numbers lie at least 1/(2 area) from where the
+    # half that is added to the numerator would carry them over, and float64 errs by far less.
+    unit = 0.5 / float(H * W)
+    spans = np.empty((w, 2), np.int64)  # the source columns that an output column overlaps
+    for x in range(w):
+        spans[x, 0], spans[x, 1] = x * W // w, ((x + 1) * W - 1) // w + 1
     column = np.empty(W * C, np.uint32)  # at most 255 * H
     for t in range(T):
         for y in range(h):
@@ -45,16 +51,15 @@ def area_u8(frames: U8, out: U8) -> None:
                 for i in range(W * C):
                     column[i] += rows * np.uint32(source[i])
             for x in range(w):
-                left, right = x * W, (x + 1) * W
                 r = g = b = np.uint64(0)
-                for sx in range(left // w, (right - 1) // w + 1):
-                    columns = np.uint64(min(right, (sx + 1) * w) - max(left, sx * w))
+                for sx in range(spans[x, 0], spans[x, 1]):
+                    columns = np.uint64(min((x + 1) * W, (sx + 1) * w) - max(x * W, sx * w))
                     r += columns * np.uint64(column[3 * sx])
                     g += columns * np.uint64(column[3 * sx + 1])
                     b += columns * np.uint64(column[3 * sx + 2])
-                out[t, y, x, 0] = (np.uint64(2) * r + area) // (np.uint64(2) * area)
-                out[t, y, x, 1] = (np.uint64(2) * g + area) // (np.uint64(2) * area)
-                out[t, y, x, 2] = (np.uint64(2) * b + area) // (np.uint64(2) * area)
+                out[t, y, x, 0] = np.uint8((np.float64(np.uint64(2) * r + area) + 0.5) * unit)
+                out[t, y, x, 1] = np.uint8((np.float64(np.uint64(2) * g + area) + 0.5) * unit)
+                out[t, y, x, 2] = np.uint8((np.float64(np.uint64(2) * b + area) + 0.5) * unit)
 
 
 @kernel
