@@ -159,6 +159,7 @@ def open_executor(
         yield SerialExecutor()
         return
     import dask
+    import distributed  # noqa: F401  before its settings change: setting them first would drop its defaults afterwards
 
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_, which makes copies of large arrays many times slower.
     settings = {

@@ -253,7 +253,7 @@ def accuracy(data: Path) -> None:
 
 def picture(data: Path, target: Path) -> None:
     """Draw a real pair, both flows and their difference."""
-    name, size, scale = "ucf101_v_BaseballPitch_g01_c01.avi", (240, 320), 2
+    name, size, scale = "k400like_armwrestling.mp4", (256, 340), 2
     rgb = ops.resize_area(read_clip(data / "videos" / name, 2), size)
     gray = ops.rgb_to_gray(rgb)
     ours, theirs = ops.tvl1(gray)[0], opencv_tvl1(gray[0], gray[1])
