@@ -16,11 +16,20 @@ from tests import videos
 from vstats.pipeline import config as configs
 from vstats.pipeline import shard as shards
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.errors import ConfigMismatch, DecodeError, NotCommitted, StoreError, UsageError
+from vstats.pipeline.errors import (
+    ConfigMismatch,
+    DecodeError,
+    NotCommitted,
+    StoreBusy,
+    StoreError,
+    UsageError,
+)
 from vstats.pipeline.extract import extract
+from vstats.pipeline.lock import held
 from vstats.pipeline.manifest import read_manifest, write_manifest
 from vstats.pipeline.merge import merge
 from vstats.pipeline.parts import Part, select
+from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.plan import VideoRows
 from vstats.pipeline.records import Failure
 from vstats.pipeline.store import Store
@@ -259,7 +268,7 @@ def test_a_flipped_byte_of_a_part_is_named(stores: Path, tmp_path: Path, name: s
     middle = len(content) // 2
     (part / name).write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
     with pytest.raises(StoreError) as refused:
-        merge([part, stores / "2.vstats"], tmp_path / "b.vstats")
+        merge([part, stores / "2.vstats"], tmp_path / "b.vstats", shard_size=64)
     assert str(part / name) in str(refused.value)
     assert not (tmp_path / "b.vstats" / "COMMIT.json").exists()
 
@@ -329,3 +338,18 @@ def test_parts_without_rows_or_videos_are_whole_parts(
     assert Store.open(tmp_path / "b.vstats").plan.root == str(folder)
     alone = merge([tmp_path / "texts.vstats"], tmp_path / "c.vstats")
     assert alone.digest == Store.open(tmp_path / "texts.vstats").digest
+
+
+def test_two_merges_into_one_store_are_refused(stores: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.vstats").mkdir()
+    with held(LocalPlace(tmp_path / "b.vstats")), pytest.raises(StoreBusy, match=f"process {os.getpid()}"):
+        merge(parts(stores), tmp_path / "b.vstats")
+
+
+def test_stores_on_object_storage_are_merged(stores: Path, merged: Path) -> None:
+    pytest.importorskip("obstore")
+    digest = Store.open(merged).digest
+    report = merge(parts(stores), "memory://merged.vstats", shard_size=64)
+    assert report.digest == digest
+    assert merge(["memory://merged.vstats"], "memory://again.vstats", shard_size=64).digest == digest
+    assert verify("memory://again.vstats").findings == ()

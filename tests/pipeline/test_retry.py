@@ -14,8 +14,10 @@ from tests import videos
 from vstats.pipeline import retry as engine
 from vstats.pipeline import shard as shards
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.errors import DecodeError, NotAStore, NotCommitted, StoreError, UsageError
+from vstats.pipeline.errors import DecodeError, NotAStore, NotCommitted, StoreBusy, StoreError, UsageError
 from vstats.pipeline.extract import extract
+from vstats.pipeline.lock import held
+from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.plan import VideoRows
 from vstats.pipeline.retry import RetryReport, retry_failed
 from vstats.pipeline.store import Store
@@ -97,7 +99,7 @@ def test_what_was_mended_takes_its_place(case: tuple[Path, Path, str]) -> None:
     assert (report.retried, report.missing, report.digest) == (4, 0, digest)
     assert beside(store) == {"s.vstats"}
     assert Store.open(store).plan.shard_size == 3
-    assert verify(store, recompute_percent=100).findings == ()
+    assert verify(store).findings == ()
     assert extract([str(folder / "list.lst")], store, CONFIG, RunConfig()).already_complete
 
 
@@ -255,6 +257,13 @@ def test_a_damaged_store_stays_as_it_is(case: tuple[Path, Path, str]) -> None:
     with pytest.raises(StoreError, match=r"c\.0\.0 is damaged"):
         retry(store, folder)
     assert snapshot(store) == before
+
+
+def test_two_retries_of_one_store_are_refused(case: tuple[Path, Path, str]) -> None:
+    folder, store, _ = case
+    with held(LocalPlace(store.with_name("s.vstats.retry"))), pytest.raises(StoreBusy):
+        retry(store, folder)
+    assert retry(store, folder).mended == {"rows.mkv": "ok"}
 
 
 def test_what_cannot_be_retried_is_said(case: tuple[Path, Path, str], tmp_path: Path) -> None:
