@@ -5,6 +5,7 @@
 
 Random clips of 16 x 112 x 112 x 3 from a store of about 2,000 rows, warm cache, one process. Every round measures every reader
 on the same rows, one after the other, and ratios are medians over rounds: other work on the machine then slows both.
+CPU time, which other work hardly changes, is printed beside the clock's; it adds up over threads.
 Without VSTATS_TEST_DATA the videos are drawn, and compress better than real ones.
 """
 
@@ -23,6 +24,8 @@ import numpy as np
 import tensorstore
 import zarr
 import zarr.codecs
+from av.codec.context import Flags
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from tests import videos
 from vstats.pipeline.clip_reader import ClipReader
@@ -33,7 +36,14 @@ from vstats.pipeline.plan import clip_frames
 from vstats.pipeline.store import ARRAYS, Store
 
 Reader = Callable[[Sequence[int], Any], None]
+Rates = dict[str, list[float]]
 BATCH = 32
+EXACT = (
+    Interpolation.BILINEAR
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+    | Interpolation.FULL_CHR_H_INT
+)
 
 
 def make_store(folder: Path) -> Store:
@@ -73,6 +83,8 @@ def make_store(folder: Path) -> Store:
 
 def copy_memory(path: Path) -> Reader:
     clips = np.load(path, mmap_mode="r")
+    for start in range(0, len(clips), BATCH):
+        clips[start : start + BATCH].sum()  # pages in memory, as the other readers' are
 
     def read(rows: Sequence[int], out: Any) -> None:
         for place, row in enumerate(rows):
@@ -103,34 +115,38 @@ def tensor_store(path: Path) -> Reader:
     return read
 
 
-def time_readers(readers: dict[str, Reader], rows: int, rounds: int) -> dict[str, list[float]]:
-    """Return clips/s of each reader in each round."""
+def time_readers(readers: dict[str, Reader], rows: int, rounds: int) -> tuple[Rates, Rates]:
+    """Return clips/s of each reader in each round: by the clock, and by the CPU time of all its threads."""
     random = np.random.Generator(np.random.PCG64(0))
     out = np.empty((BATCH, 16, 112, 112, 3), np.uint8)
     first = next(iter(readers.values()))
     expected = np.empty_like(out)
-    rates: dict[str, list[float]] = {name: [] for name in readers}
+    by_clock: Rates = {name: [] for name in readers}
+    by_cpu: Rates = {name: [] for name in readers}
     for number in range(rounds + 1):
         batches = random.permutation(rows)[: 4 * BATCH].reshape(4, BATCH).tolist()
         for name, read in readers.items():
-            took = []
+            took, worked = [], []
             for batch in batches:
-                began = time.perf_counter()
+                began, idle = time.perf_counter(), time.process_time()
                 read(batch, out)
                 took.append(time.perf_counter() - began)
+                worked.append(time.process_time() - idle)
             first(batches[-1], expected)
             assert (out == expected).all(), name
             if number:  # the first round fills caches
-                rates[name].append(BATCH / min(took))
-    return rates
+                by_clock[name].append(BATCH / min(took))
+                by_cpu[name].append(BATCH / min(worked))
+    return by_clock, by_cpu
 
 
-def show(rates: dict[str, list[float]]) -> None:
-    for name, values in rates.items():
-        print(f"  {name:34} {statistics.median(values):8.0f} clips/s")
+def show(by_clock: Rates, by_cpu: Rates) -> None:
+    print(f"  {'':34} {'by clock':>10} {'by CPU':>10}   clips/s")
+    for name, values in by_clock.items():
+        print(f"  {name:34} {statistics.median(values):10.0f} {statistics.median(by_cpu[name]):10.0f}")
 
 
-def ratio(rates: dict[str, list[float]], mine: str, theirs: Sequence[str]) -> float:
+def ratio(rates: Rates, mine: str, theirs: Sequence[str]) -> float:
     """Return the median over rounds of my rate relative to the fastest of theirs."""
     fastest = [max(values) for values in zip(*(rates[name] for name in theirs), strict=True)]
     return statistics.median(a / b for a, b in zip(rates[mine], fastest, strict=True))
@@ -146,7 +162,7 @@ def stored_clips(folder: Path, store: Store, rounds: int) -> None:
             0, store.rows, BATCH
         ):  # a first visit checks checksums: done before the clock runs
             reader.read(range(start, min(start + BATCH, store.rows)))
-    rates = time_readers(
+    both = time_readers(
         {
             "NumPy memmap copy": copy_memory(folder / "clips.npy"),
             "vstats": first.read_into,
@@ -160,16 +176,21 @@ def stored_clips(folder: Path, store: Store, rounds: int) -> None:
         store.rows,
         rounds,
     )
-    show(rates)
-    copied = ratio(rates, "vstats", ["NumPy memmap copy"])
-    print(f"  vstats / memmap copy           {copied:6.2f}   (at least 0.6)")
-    print(
-        f"  checked each time / memmap     {ratio(rates, 'vstats, checked each time', ['NumPy memmap copy']):6.2f}"
-    )
-    print(f"  vstats / zarr-python           {ratio(rates, 'vstats', ['zarr-python']):6.1f}   (at least 10)")
-    print(f"  vstats / tensorstore           {ratio(rates, 'vstats', ['tensorstore']):6.1f}")
-    fastest = ratio(rates, "vstats, zstd", ["tensorstore, zstd", "zarr-python, zstd"])
-    print(f"  zstd: vstats / faster of both  {fastest:6.2f}   (at least 1)")
+    show(*both)
+    for what, mine, theirs, note in (
+        ("vstats / memmap copy", "vstats", ["NumPy memmap copy"], "at least 0.6"),
+        ("checked each time / memmap copy", "vstats, checked each time", ["NumPy memmap copy"], ""),
+        ("vstats / zarr-python", "vstats", ["zarr-python"], "at least 10"),
+        ("vstats / tensorstore", "vstats", ["tensorstore"], ""),
+        (
+            "zstd: vstats / faster of both",
+            "vstats, zstd",
+            ["tensorstore, zstd", "zarr-python, zstd"],
+            "at least 1",
+        ),
+    ):
+        by_clock, by_cpu = (ratio(rates, mine, theirs) for rates in both)
+        print(f"  {what:34} {by_clock:10.2f} {by_cpu:10.2f}   {note}")
 
 
 def training_loop(store: Store) -> None:
@@ -196,34 +217,43 @@ def decoded_videos(store: Store, rounds: int) -> None:
     random = np.random.Generator(np.random.PCG64(1))
     wanted = sorted(random.permutation(store.rows)[:12].tolist())
 
-    def bare(number: int) -> None:
+    def bare(number: int, exact: bool) -> None:
         row = rows[number]
         frames = set(clip_frames(row.start_frame, store.videos[row.video].frames, store.plan.config))
+        convert = VideoReformatter()
         with av.open(str(Path(store.plan.root) / store.videos[row.video].key)) as container:
             stream = container.streams.video[0]
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            if exact:
+                stream.codec_context.flags |= Flags.bitexact | Flags.unaligned
             for index, frame in enumerate(container.decode(stream)):
                 if index in frames:
-                    frame.to_ndarray(format="rgb24", threads=1)
+                    how = EXACT if exact else Interpolation.BILINEAR
+                    convert.reformat(frame, format="rgb24", interpolation=how, threads=1).to_ndarray()
                 if index == max(frames):
                     break
 
-    def ours(number: int) -> None:
-        dataset[number]
-
-    ratios, rates = [], []
+    ways: dict[str, Callable[[int], object]] = {
+        "vstats": dataset.__getitem__,
+        "PyAV, the same pixels": lambda number: bare(number, True),
+        "PyAV, its own conversion": lambda number: bare(number, False),
+    }
+    spent: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
-        spent = {bare: 0.0, ours: 0.0}
+        total = dict.fromkeys(ways, 0.0)
         for row in wanted:
-            for way in (bare, ours) if row % 2 else (ours, bare):
-                began = time.perf_counter()
+            for name, way in ways.items():
+                began = time.process_time()
                 way(row)
-                spent[way] += time.perf_counter() - began
+                total[name] += time.process_time() - began
         if number:
-            ratios.append(spent[ours] / spent[bare])
-            rates.append(len(wanted) / spent[ours])
-    print(f"  from videos                        {statistics.median(rates):8.1f} clips/s")
-    print(f"  vstats / bare PyAV, time       {statistics.median(ratios):6.2f}   (at most 1.2)")
+            for name, seconds in total.items():
+                spent[name].append(seconds)
+    for name, values in spent.items():
+        print(f"  {name:34} {1000 * statistics.median(values) / len(wanted):8.1f} ms of CPU a clip")
+    for name, note in (("PyAV, the same pixels", "(at most 1.2)"), ("PyAV, its own conversion", "")):
+        times = [a / b for a, b in zip(spent["vstats"], spent[name], strict=True)]
+        print(f"  vstats / {name:25} {statistics.median(times):8.2f}   {note}")
 
 
 def main() -> None:
