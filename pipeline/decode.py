@@ -36,7 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import cast
 
 import av
 import av.error
@@ -51,7 +51,6 @@ from av.video.stream import VideoStream
 from vstats.pipeline.errors import DecodeError
 from vstats.pipeline.records import U8, VideoProbe
 
-T = TypeVar("T")
 
 # Larger frames are more likely a damaged header than true, and a few of them would fill the memory.
 MAX_SIDE = 16384
@@ -201,45 +200,6 @@ def wanted_frames(
     ValueError
         `wanted` is not ascending from 0.
     """
-    for index, rgb, _ in _wanted(path, wanted, tick):
-        yield index, rgb
-
-
-def read_frames(
-    path: str, wanted: Sequence[int], transform: Callable[[U8], T]
-) -> tuple[dict[int, T], dict[int, float]]:
-    """Collect wanted frames, transformed, with their times.
-
-    Parameters
-    ----------
-    path, wanted
-        As for `wanted_frames`.
-    transform : callable
-        What to keep of a frame, given as uint8 [H, W, 3]: a resize, say, so that no full frame need be held.
-
-    Returns
-    -------
-    kept : dict of int to whatever `transform` returns
-        One entry for each wanted position.
-    pts_seconds : dict of int to float
-        Presentation times of the same frames; NaN where the container states none.
-
-    Raises
-    ------
-    DecodeError, ValueError
-        As `wanted_frames`.
-    """
-    kept: dict[int, T] = {}
-    pts_seconds: dict[int, float] = {}
-    for index, rgb, seconds in _wanted(path, wanted, _nothing):
-        kept[index] = transform(rgb)
-        pts_seconds[index] = seconds
-    return kept, pts_seconds
-
-
-def _wanted(
-    path: str, wanted: Sequence[int], tick: Callable[[], None]
-) -> Generator[tuple[int, U8, float], None, None]:
     if any(b <= a for a, b in pairwise([-1, *wanted])):
         raise ValueError(f"wanted frames must ascend from 0 without repeats; they are {list(wanted)}")
     if not wanted:
@@ -252,7 +212,7 @@ def _wanted(
         for count, frame in enumerate(video.frames(), start=1):
             tick()
             if count - 1 == target:
-                yield target, to_rgb(frame), video.seconds(frame)
+                yield target, to_rgb(frame)
                 target = next(remaining, -1)
                 if target < 0:
                     return

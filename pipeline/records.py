@@ -1,7 +1,6 @@
 """Every record that passes between stages: frozen, keyword-only, and checked when made."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +9,6 @@ from vstats.kernels.errors import InputError
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
-
-
-def check_array(what: str, array: Any, dtype: Any, shape: tuple[int | None, ...]) -> None:
-    """Raise `InputError` unless `array` has this dtype and shape (None: any length), saying what was found."""
-    found = f"{getattr(array, 'dtype', type(array).__name__)} {list(getattr(array, 'shape', ()))}"
-    wanted = f"{np.dtype(dtype)} [{', '.join('*' if n is None else str(n) for n in shape)}]"
-    ok = (
-        isinstance(array, np.ndarray)
-        and array.dtype == np.dtype(dtype)
-        and array.ndim == len(shape)
-        and all(n is None or n == m for n, m in zip(shape, array.shape, strict=True))
-    )
-    if not ok:
-        raise InputError(f"{what} is {found}; it must be {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,29 +89,6 @@ class VideoProbe:
     size_bytes: int
     mtime_ns: int
     sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Clip:
-    """Decoded frames of one video at one size.
-
-    Parameters
-    ----------
-    key : str
-        The video.
-    rgb : uint8 [T, H, W, 3]
-        Frames in decode order, RGB, row 0 at the top, rotated as displayed.
-    pts_seconds : float64 [T]
-        Presentation times; NaN where the container states none. Not necessarily ascending.
-    """
-
-    key: str
-    rgb: U8
-    pts_seconds: F64
-
-    def __post_init__(self) -> None:
-        check_array("Clip.rgb", self.rgb, np.uint8, (None, None, None, 3))
-        check_array("Clip.pts_seconds", self.pts_seconds, np.float64, (self.rgb.shape[0],))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from av.video.frame import VideoFrame
 
 from tests.videos import damage, enlarge, moving_square, still, texture, truncate, write_video
 from vstats.pipeline import decode
-from vstats.pipeline.decode import decode_frames, ffmpeg_versions, probe_video, read_frames, wanted_frames
+from vstats.pipeline.decode import decode_frames, ffmpeg_versions, probe_video, wanted_frames
 from vstats.pipeline.errors import DecodeError
 
 U8 = npt.NDArray[np.uint8]
@@ -138,9 +138,9 @@ def test_counts_agree_on_damaged_videos(tmp_path: Path, codec: str, seed: int) -
     probe = probe_video(str(bad))
     everything = decoded(bad)
     assert probe.frames == len(everything)
-    kept, _ = read_frames(str(bad), range(probe.frames), lambda rgb: rgb)
+    kept = dict(wanted_frames(str(bad), range(probe.frames)))
     np.testing.assert_array_equal([kept[i] for i in range(probe.frames)], everything)
-    assert refusal(bad, lambda path: read_frames(path, [probe.frames], np.mean)).stage == "decode"
+    assert refusal(bad, lambda path: list(wanted_frames(path, [probe.frames]))).stage == "decode"
 
 
 def test_damage_is_counted_and_the_rest_is_used(tmp_path: Path) -> None:
@@ -159,19 +159,10 @@ def test_a_truncated_video_ends_where_it_breaks_off(tmp_path: Path, clip: Path) 
     assert probe_video(str(short)).frames == len(frames)
 
 
-def test_read_frames_transforms_only_what_is_wanted(clip: Path) -> None:
-    seen: list[U8] = []
-
-    def first_row(rgb: U8) -> U8:
-        seen.append(rgb)
-        row: U8 = rgb[0]
-        return row
-
-    kept, times = read_frames(str(clip), [0, 3, 11], first_row)
-    np.testing.assert_array_equal(seen, SQUARE[[0, 3, 11]])
+def test_wanted_frames_are_those(clip: Path) -> None:
+    kept = dict(wanted_frames(str(clip), [0, 3, 11]))
     assert list(kept) == [0, 3, 11]
-    np.testing.assert_array_equal(kept[11], SQUARE[11, 0])
-    assert times == {0: 0.0, 3: 0.12, 11: 0.44}
+    np.testing.assert_array_equal(list(kept.values()), SQUARE[[0, 3, 11]])
 
 
 def test_wanted_frames_stop_after_the_last(clip: Path) -> None:
@@ -183,11 +174,11 @@ def test_wanted_frames_stop_after_the_last(clip: Path) -> None:
 @pytest.mark.parametrize("wanted", [[3, 3], [4, 2], [-1, 2]])
 def test_wanted_frames_must_ascend(clip: Path, wanted: list[int]) -> None:
     with pytest.raises(ValueError, match="ascend"):
-        read_frames(str(clip), wanted, np.mean)
+        list(wanted_frames(str(clip), wanted))
 
 
 def test_too_few_frames_says_both_numbers(clip: Path) -> None:
-    error = refusal(clip, lambda path: read_frames(path, [4, 99], np.mean))
+    error = refusal(clip, lambda path: list(wanted_frames(path, [4, 99])))
     assert error.stage == "decode"
     assert "16 frames decoded" in str(error)
     assert "100 were planned" in str(error)
