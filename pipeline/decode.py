@@ -51,7 +51,6 @@ from av.video.stream import VideoStream
 from vstats.pipeline.errors import DecodeError
 from vstats.pipeline.records import U8, VideoProbe
 
-
 # Larger frames are more likely a damaged header than true, and a few of them would fill the memory.
 MAX_SIDE = 16384
 MAX_PIXELS = 8192 * 8192
