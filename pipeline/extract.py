@@ -112,14 +112,16 @@ def extract(
     place = open_place(output)
     check_workers_see(place, run.workers)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
-    if part is not None:
-        manifest = select(manifest, part)
     if not manifest.rows:
         raise ManifestError(
             f"none of the {len(manifest.missing)} videos that {manifest.source} lists is under {manifest.root} "
             + (f"(first: {manifest.missing[0].key})" if manifest.missing else "")
             + "; say with --root where they are"
         )
+    if (
+        part is not None
+    ):  # a part without a video is a store without rows: one of many jobs must not fail for it
+        manifest = select(manifest, part)
     if dry_run:
         return _dry_run(place, manifest, config, run, progress, began)
     if _existing(place) == "planned" and not run.overwrite:
@@ -154,8 +156,18 @@ def _compute(
     paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
         if _existing(place) != "planned":
-            probes = probe_all(manifest.rows, executor, progress, place, run.decode_limits, tally)
-            _write_plan(place, draft_plan(manifest, probes, config, run), manifest, config)
+            # One expression: what probing found is not kept while shards are computed.
+            _write_plan(
+                place,
+                draft_plan(
+                    manifest,
+                    probe_all(manifest.rows, executor, progress, place, run.decode_limits, tally),
+                    config,
+                    run,
+                ),
+                manifest,
+                config,
+            )
         else:
             planned = Store.open(place, incomplete=True).failures()
             tally.add(f.key for f in planned if f.status == "failed" and not f.rows)
@@ -271,6 +283,9 @@ def _remove_store(place: Place) -> None:
 
 def _check_same(store: Store, config: ExtractConfig, manifest: Manifest) -> None:
     found = store.plan.config.differences(config)
+    if not found and store.plan.fingerprint != config.fingerprint():
+        made = store.plan.versions.get("vstats", "?")
+        found.append(f"labels: vstats {made} planned it, and this one defines some label otherwise")
     if store.plan.input_sha256 != manifest_digest(manifest):
         before = {video.key: video.status == "missing" for video in store.videos}
         now = {row.key: False for row in manifest.rows} | {row.key: True for row in manifest.missing}

@@ -160,11 +160,6 @@ class Source:
             **{name: committed[name] for name in kept if name in committed},
         }
 
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint that the store was planned with: of its configuration and of the labels' version."""
-        return str(self._unsealed(stores.PLAN)["fingerprint"])
-
     def parts(self) -> list[dict[str, Any]]:
         """Return the facts of what this store was merged from, or its own."""
         if PARTS not in self._sha256:
@@ -248,7 +243,7 @@ def _check_alike(opened: Sequence[Source]) -> None:
             )
     for source in opened:
         config: ExtractConfig = source.store.plan.config
-        if source.fingerprint != config.fingerprint():
+        if source.store.plan.fingerprint != config.fingerprint():
             raise ConfigMismatch(
                 f"{source.name} holds labels of another version: vstats "
                 f"{source.store.plan.versions.get('vstats', '?')} made it, and this one defines some label otherwise. "

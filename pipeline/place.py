@@ -481,7 +481,9 @@ def _server_refused(where: str, error: Exception) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return StoreError(f"{where} is not there")
     if re.search(r"error sending request|timed out|retries", text):
-        return StoreError(f"{where}: the server cannot be reached ({reason}). Check {variables}. {again}")
+        address = re.search(r"https?://[^/\s]+", text)
+        server = f"the server {address[0]}" if address else "the server"
+        return StoreError(f"{where}: {server} cannot be reached. Check {variables}. {again}")
     return StoreError(f"{where}: {reason.rstrip('.')}. {again}")
 
 

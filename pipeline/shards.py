@@ -91,24 +91,31 @@ def _try(task: ShardTask) -> None:
 
 def shard_tasks(store: Store, shards: Sequence[int], run: RunConfig) -> Iterator[ShardTask]:
     """Yield the tasks of `shards`, each with its rows grouped by video."""
+    index = {array.name: store.read(array.name) for array in stores.INDEX}
     for shard in shards:
         start, stop = store.plan.shard_rows(shard)
-        yield replace(rows_task(store, shard, start, stop), decode=run.decode_limits)
+        rows = stores.planned_rows({name: column[start:stop] for name, column in index.items()})
+        yield replace(_task(store, shard, start, stop, rows, store.plan.root), decode=run.decode_limits)
 
 
 def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:
     """Return the task of rows `start` to `stop` (excluded), with videos under `root` or where they were planned."""
-    folder = root or store.plan.root
+    return _task(store, shard, start, stop, store.planned_rows(start, stop), root or store.plan.root)
+
+
+def _task(
+    store: Store, shard: int, start: int, stop: int, rows: Sequence[PlannedRow], root: str
+) -> ShardTask:
     grouped: dict[int, list[PlannedRow]] = {}
-    for row in store.planned_rows(start, stop):
+    for row in rows:
         grouped.setdefault(row.video, []).append(row)
     videos = tuple(
         VideoRows(
-            path=str(Path(folder) / path_of_key(store.videos[number].key)),
+            path=str(Path(root) / path_of_key(store.videos[number].key)),
             record=store.videos[number],
-            rows=tuple(rows),
+            rows=tuple(mine),
         )
-        for number, rows in grouped.items()
+        for number, mine in grouped.items()
     )
     return ShardTask(
         store=str(store.place), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,

@@ -85,6 +85,9 @@ INDEX = (
     StoredArray(name="index/crop_x", shape=(), dtype="uint16"),
     StoredArray(name="index/flip", shape=(), dtype="uint8"),
 )
+INDEX_ROWS = 65536
+"""Rows a chunk of the index, which the planner writes alone: it need not follow the shards that workers write."""
+
 STATUS = StoredArray(name="index/status", shape=(), dtype="uint8", fill=STATUS_PENDING)
 
 
@@ -110,6 +113,8 @@ class Plan:
         Who planned.
     planned_at : str
         UTC time, ISO 8601.
+    fingerprint : str
+        Of the configuration and of the labels' version, as planned; by default those of this vstats.
     """
 
     config: ExtractConfig
@@ -123,6 +128,11 @@ class Plan:
     versions: dict[str, str]
     machine: dict[str, str]
     planned_at: str
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.fingerprint:
+            object.__setattr__(self, "fingerprint", self.config.fingerprint())
 
     @property
     def shards(self) -> int:
@@ -139,7 +149,6 @@ class Plan:
         return {
             "format": "vstats-store",
             "format_version": FORMAT_VERSION,
-            "fingerprint": self.config.fingerprint(),
             "config": self.config.to_json(),
             "arrays": [a.to_json() for a in self.arrays],
             **record,
@@ -149,7 +158,7 @@ class Plan:
     def from_json(cls, record: dict[str, Any]) -> "Plan":
         """Return the plan that `to_json` wrote."""
         fields = dict(record)
-        for name in ("format", "format_version", "fingerprint"):
+        for name in ("format", "format_version"):
             del fields[name]
         fields["config"] = ExtractConfig.from_json(fields["config"])
         fields["arrays"] = tuple(StoredArray.from_json(array) for array in fields["arrays"])
@@ -230,11 +239,11 @@ def plan_store(
     if within:
         place.delete("zarr.json")  # Zarr also makes a group of the folder that labels.zarr is in
 
-    def write_index(shard: int) -> None:
-        start, stop = plan.shard_rows(shard)
-        write_rows(place, shard, start, {name: column[start:stop] for name, column in index.items()})
+    def write_index(block: int) -> None:
+        window = slice(block * INDEX_ROWS, (block + 1) * INDEX_ROWS)
+        write_rows(place, block, window.start, {name: column[window] for name, column in index.items()})
 
-    list(each(place, write_index, range(plan.shards)))
+    list(each(place, write_index, range(-(-plan.rows // INDEX_ROWS))))
     write_videos(place, videos)
     write_failures(place, failures)
     place.write(PLAN, seal(plan.to_json()))
@@ -347,15 +356,13 @@ def write_videos(place: Place, videos: Sequence[VideoRecord]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields: list[Any] = [("id", pa.uint32())]
     types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
-    annotations = {
-        name: getattr(kind, "__name__", str(kind)) for name, kind in VideoRecord.__annotations__.items()
-    }
-    fields += [(name, types[kind]) for name, kind in annotations.items()]
-    lines = [{"id": number, **asdict(video)} for number, video in enumerate(videos)]
+    columns = {"id": pa.array(range(len(videos)), pa.uint32())}
+    for name, kind in VideoRecord.__annotations__.items():
+        values = [getattr(video, name) for video in videos]
+        columns[name] = pa.array(values, types[getattr(kind, "__name__", str(kind))])
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(lines, schema=pa.schema(fields)), sink, compression="zstd")
+    pq.write_table(pa.table(columns), sink, compression="zstd")
     place.write(VIDEOS, sink.getvalue().to_pybytes())
 
 
@@ -549,14 +556,13 @@ class Store:
 
         content = self.place.read(VIDEOS)
         try:
-            lines = pq.read_table(pa.BufferReader(content)).to_pylist()
+            columns = pq.read_table(pa.BufferReader(content)).drop_columns("id").to_pydict()
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.place.where(VIDEOS)} cannot be read ({error}); `vstats verify` checks it"
             ) from error
-        for line in lines:
-            del line["id"]
-        return tuple(VideoRecord(**line) for line in lines)
+        lines = zip(*columns.values(), strict=True)
+        return tuple(VideoRecord(**dict(zip(columns, line, strict=True))) for line in lines)
 
     def keys(self) -> tuple[str, ...]:
         """Return the videos' keys, in the order of their ids."""
@@ -641,7 +647,7 @@ def _zarr_target(place: Place) -> tuple[Any, str]:
 
 def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:
     shape = (plan.rows, *array.shape)
-    shard = (plan.shard_size, *array.shape)
+    shard = (min(INDEX_ROWS, max(1, plan.rows)) if array in INDEX else plan.shard_size, *array.shape)
     if array.chunk_rows:
         chunk: tuple[int, ...] = (1, *array.shape)
         codecs: list[Any] = [zarr.codecs.Crc32cCodec()]
