@@ -216,7 +216,7 @@ def test_a_server_that_is_not_there_ends_with_4_in_seconds(
     done = command("extract", str(folder), "-o", s3_url)
     assert time.monotonic() - began < 20
     assert done.returncode == 4
-    assert "the server cannot be reached" in done.stderr
+    assert "the server http://127.0.0.1:1 cannot be reached" in done.stderr
     assert "AWS_ENDPOINT_URL" in done.stderr
     assert "Traceback" not in done.stderr
 
