@@ -1,5 +1,6 @@
 """The `vstats` command: finds the sub-command, and turns errors into messages and exit codes."""
 
+import keyword
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ COMMANDS = {
     "manifest": "Show how an input list is understood.",
     "inspect": "Show what is in a store.",
     "labels": "Write a store's labels as csv, jsonl or parquet.",
+    "export": "Write a store or its flow in a form that others read.",
+    "import": "Make a store of an export; convert flow.",
     "show": "Draw what the labels of a row were read from.",
     "status": "Show how far a running extraction is.",
     "plan": "Split an input into parts, for sites without Dask.",
@@ -42,7 +45,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"vstats.cli.{cmd_name.replace('-', '_')}").command
+        file = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)  # no module can be called import
+        command = import_module(f"vstats.cli.{file}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -17,13 +17,14 @@ SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / 
 ONLY_IMPORT = {
     "av": "pipeline/decode.py",
     "obstore": "pipeline/place.py",
+    "h5py": "pipeline/exchange/hdf5.py",
     "torch": "pipeline/loader.py",
     "zarr": "pipeline/store.py",
     "dask": "pipeline/execute.py",
     "distributed": "pipeline/execute.py",
     "tqdm": "cli/progress.py",
 }
-HEAVY = ("numpy", "numba", "cupy", "dask", "distributed", "zarr", "torch", "av", "cv2", "pyarrow")
+HEAVY = ("numpy", "numba", "cupy", "dask", "distributed", "zarr", "torch", "av", "cv2", "pyarrow", "h5py")
 
 
 def imported(path: Path) -> set[str]:
