@@ -259,7 +259,7 @@ class ClipReader:
         footer = bytearray(4 if self.layout.row_checked else 0)
         if size != len(target) + len(footer):
             raise self._damaged(row, f"is {size} bytes long and should be {len(target) + len(footer)}")
-        self._pread(row, descriptor, [memoryview(target), memoryview(footer)], offset)
+        self._pread(row, descriptor, [target.data, memoryview(footer)], offset)
         self._check_row(row, target, footer)
 
     def _read_compressed(self, wanted: Sequence[tuple[int, U8]]) -> None:
@@ -273,7 +273,7 @@ class ClipReader:
                 continue
             descriptor, offset, size = found
             stored = np.empty(size, np.uint8)
-            self._pread(row, descriptor, [memoryview(stored)], offset)
+            self._pread(row, descriptor, [stored.data], offset)
             if self._open.threads is None:
                 self._expand(row, stored, target)
             else:
@@ -371,14 +371,14 @@ class ClipReader:
 def _zstd(content: U8) -> bytes:
     from numcodecs.zstd import decompress
 
-    expanded: bytes = decompress(content)
+    expanded: bytes = decompress(content.data)
     return expanded
 
 
 def _blosc(content: U8) -> bytes:
     from numcodecs.blosc import decompress
 
-    expanded: bytes = decompress(content)
+    expanded: bytes = decompress(content.data)
     return expanded
 
 

@@ -147,4 +147,5 @@ def distribution(target: Target, labels: U8, statistics: Mapping[str, Array], wi
     total = shares.sum(axis=1, keepdims=True)
     shares = np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
     shares[labels == 0] = 0
-    return shares.astype(np.float32)
+    soft: F32 = shares.astype(np.float32)
+    return soft

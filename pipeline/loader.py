@@ -177,7 +177,8 @@ class ClipDataset(Dataset[Item]):
         return len(self._columns.rows)
 
     def __getitem__(self, index: int) -> Item:
-        return self.__getitems__([index])[0]
+        item: Item = self.__getitems__([index])[0]
+        return item
 
     def __getitems__(self, indices: Sequence[int]) -> "Items":
         """Return several items, read together: a sequence whose `batch` `collate` passes on as it is."""
@@ -243,16 +244,16 @@ class Items(Sequence[Item]):
 
     def __init__(self, batch: Item, count: int) -> None:
         self.batch = batch
-        self.count = count
+        self.size = count
 
     def __len__(self) -> int:
-        return self.count
+        return self.size
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.count))]
-        if not -self.count <= index < self.count:
-            raise IndexError(f"item {index} is not among {self.count}")
+            return [self[i] for i in range(*index.indices(self.size))]
+        if not -self.size <= index < self.size:
+            raise IndexError(f"item {index} is not among {self.size}")
         return _pick(self.batch, index)
 
 
@@ -448,9 +449,8 @@ def _new_buffer(shape: tuple[int, ...]) -> torch.Tensor:
     """Return an uninitialised uint8 tensor; in a worker process, in memory that the training loop shares."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
-    size = int(np.prod(shape))
-    storage = torch.UntypedStorage._new_shared(size)
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)  # type: ignore[arg-type]
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)))  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 def _tensor(values: Any) -> torch.Tensor:

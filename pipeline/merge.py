@@ -171,15 +171,16 @@ class Source:
         """Return the values of `rows`, ascending."""
         plan = self.store.plan
         pieces = [np.empty((0, *array.shape), array.dtype)]
-        shards, firsts = np.unique(rows // plan.shard_size, return_index=True)
-        for shard, mine in zip(shards.tolist(), np.split(rows, firsts[1:]), strict=False):
+        size = stores.rows_a_file(array, plan)
+        files, firsts = np.unique(rows // size, return_index=True)
+        for file, mine in zip(files.tolist(), np.split(rows, firsts[1:]), strict=False):
             if array.chunk_rows:  # pixels: a row is a chunk, and a shard of them is large
-                self._check_chunk(array, shard)
+                self._check_file(array, file)
                 start = int(mine[0])
                 block = self.store.read(array.name, start, int(mine[-1]) + 1)
             else:
-                start = plan.shard_rows(shard)[0]
-                block = self._block(array, shard)
+                start = file * size
+                block = self._block(array, file, start, min(plan.rows, start + size))
             pieces.append(block[mine - start])
         return np.concatenate(pieces)
 
@@ -192,16 +193,16 @@ class Source:
                 self._receipt = ShardReceipt.from_json(self._unsealed(name))
             yield self._receipt
 
-    def _block(self, array: StoredArray, shard: int) -> Array:
+    def _block(self, array: StoredArray, file: int, start: int, stop: int) -> Array:
         last, block = self._blocks.get(array.name, (-1, np.empty(0)))
-        if last != shard:
-            self._check_chunk(array, shard)
-            block = self.store.read(array.name, *self.store.plan.shard_rows(shard))
-            self._blocks[array.name] = (shard, block)
+        if last != file:
+            self._check_file(array, file)
+            block = self.store.read(array.name, start, stop)
+            self._blocks[array.name] = (file, block)
         return block
 
-    def _check_chunk(self, array: StoredArray, shard: int) -> None:
-        self._check(f"{stores.ARRAYS}/{array.name}/c.{shard}" + ".0" * len(array.shape))
+    def _check_file(self, array: StoredArray, file: int) -> None:
+        self._check(f"{stores.ARRAYS}/{array.name}/c.{file}" + ".0" * len(array.shape))
 
     def _check(self, name: str) -> None:
         if name in self._checked:

@@ -645,9 +645,14 @@ def _zarr_target(place: Place) -> tuple[Any, str]:
     return zarr.storage.ObjectStore(place.store), ARRAYS
 
 
+def rows_a_file(array: StoredArray, plan: Plan) -> int:
+    """Return how many rows of an array stand in one file."""
+    return min(INDEX_ROWS, max(1, plan.rows)) if array in INDEX else plan.shard_size
+
+
 def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:
     shape = (plan.rows, *array.shape)
-    shard = (min(INDEX_ROWS, max(1, plan.rows)) if array in INDEX else plan.shard_size, *array.shape)
+    shard = (rows_a_file(array, plan), *array.shape)
     if array.chunk_rows:
         chunk: tuple[int, ...] = (1, *array.shape)
         codecs: list[Any] = [zarr.codecs.Crc32cCodec()]

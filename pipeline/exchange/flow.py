@@ -69,7 +69,7 @@ def read_denseflow(folder: Path, bound: float) -> F32:
     count = len(list(folder.glob("flow_x_*.jpg")))
     if not count:
         raise UsageError(f"{folder} holds no flow_x_00000.jpg")
-    fields = []
+    fields: list[U8] = []
     for index in range(count):
         planes = []
         for axis in "xy":

@@ -97,7 +97,7 @@ def _add_row(
     }
     if floats:
         sink = io.BytesIO()
-        np.savez(sink, **floats)
+        np.savez(sink, **floats)  # type: ignore[arg-type] # taken for its option allow_pickle
         _add(tar, f"{number:09d}.statistics.npz", sink.getvalue())
 
 
