@@ -29,6 +29,10 @@ WATCH_SECONDS = 20.0
 """How long a foreign holder's beat must stand still before it counts as dead: several beats, for slow file systems."""
 
 
+_held_here: set[str] = set()
+"""Tokens of the locks that this process holds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
     """Who holds a store: machine (host, boot, process namespace), process and its start, since when, beats so far."""
@@ -66,6 +70,7 @@ class StoreLock:
         self._me = me
         self._lost = ""
         self._over = threading.Event()
+        _held_here.add(me.token)
         self._beating = threading.Thread(target=self._beat, daemon=True, name="vstats-lock")
         self._beating.start()
 
@@ -80,8 +85,10 @@ class StoreLock:
         """Let go."""
         self._over.set()
         self._beating.join()
+        _held_here.discard(self._me.token)
         if not self._lost:
-            self._files.delete(self._name)
+            with suppress(StoreError):  # whoever comes next finds that this process is gone, or has let go
+                self._files.delete(self._name)
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
@@ -142,6 +149,8 @@ def _acquire(files: Place) -> StoreLock:
 
 def _alive(files: Place, name: str, holder: Holder) -> bool:
     if holder.machine == _machine():
+        if holder.pid == os.getpid():  # an earlier run of this process, which may have failed to let go
+            return holder.token in _held_here
         return _start_of(holder.pid) == holder.started
     deadline = time.monotonic() + WATCH_SECONDS
     while time.monotonic() < deadline:

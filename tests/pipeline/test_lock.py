@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vstats.pipeline import lock
-from vstats.pipeline.errors import StoreBusy
+from vstats.pipeline.errors import StoreBusy, StoreError
 from vstats.pipeline.place import LocalPlace
 
 
@@ -114,6 +114,21 @@ def beat(path: str) -> None:
         aside.write_text(json.dumps({**record, "beats": beats + 1}))
         aside.replace(path)
         time.sleep(0.1)
+
+
+def test_a_process_that_could_not_let_go_can_begin_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("the disk refused")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LocalPlace, "delete", refuse)
+        with lock.held(LocalPlace(tmp_path)):
+            pass
+    assert len(list((tmp_path / "lock").iterdir())) == 1
+    with lock.held(LocalPlace(tmp_path)), pytest.raises(StoreBusy), lock.held(LocalPlace(tmp_path)):
+        pass
 
 
 def test_a_suspended_holder_notices_that_it_was_succeeded(tmp_path: Path) -> None:
