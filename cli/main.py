@@ -45,7 +45,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        file = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)  # no module can be called import
+        # No module can be called import: its file has a "_" more.
+        file = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
         command = import_module(f"vstats.cli.{file}").command
         assert isinstance(command, click.Command)
         return command

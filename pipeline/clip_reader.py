@@ -383,7 +383,7 @@ def _blosc(content: U8) -> bytes:
 
 
 def _gzip(content: U8) -> bytes:
-    return zlib.decompress(content, wbits=31)
+    return zlib.decompress(content.data, wbits=31)
 
 
 DECODERS: dict[str, Callable[[U8], bytes]] = {"zstd": _zstd, "blosc": _blosc, "gzip": _gzip}
