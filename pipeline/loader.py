@@ -108,6 +108,8 @@ class ClipDataset(Dataset[Item]):
         The shard that each item stands in, numbered through all stores.
     motion : float32 [n] or None
         The amount of motion of each item, in pixels, where all stores keep statistics.
+    keys : tuple of str
+        The videos that items are of, each once, in the order of the stores.
     name : str
         Digest of what the items are, which a resumed run is checked against.
 
@@ -171,6 +173,7 @@ class ClipDataset(Dataset[Item]):
         self._columns = _Columns(opened, chosen, self.targets)
         self.shards = self._columns.shards
         self.motion = self._columns.motion
+        self.keys = tuple(key.decode() for key in self._columns.keys[np.unique(self._columns.video)].tolist())
         self.name = _name(opened, chosen)
 
     def __len__(self) -> int:

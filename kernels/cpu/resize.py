@@ -116,17 +116,26 @@ def linear_f32(planes: F32, out: F32, scale_y: float, scale_x: float) -> None:
     """
     rows = _places(planes.shape[1], out.shape[1], scale_y)
     columns = _places(planes.shape[2], out.shape[2], scale_x)
-    _linear_f32(planes, out, *rows, *columns)
+    blended = np.empty((2, out.shape[2]), np.float32)
+    _linear_f32(planes, out, blended[0], blended[1], *rows, *columns)
 
 
 @kernel
 def _linear_f32(
-    planes: F32, out: F32, tops: U64, bottoms: U64, downs: F32, lefts: U64, rights: U64, acrosses: F32
+    planes: F32,
+    out: F32,
+    upper: F32,
+    lower: F32,
+    tops: U64,
+    bottoms: U64,
+    downs: F32,
+    lefts: U64,
+    rights: U64,
+    acrosses: F32,
 ) -> None:
+    # Rows to blend in are handed in: making them here would cost a fifth of a second of compiling.
     N, h, w = out.shape
     one = np.float32(1)
-    upper = np.empty(w, np.float32)
-    lower = np.empty(w, np.float32)
     for n in range(N):
         held = NONE  # the source row that `lower` holds, blended along x
         for y in range(h):
