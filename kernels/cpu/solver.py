@@ -472,20 +472,17 @@ def median3(u: F32, room: F32, H: int, W: int) -> None:
 # ------------------------------------------------------------------------------------------ the warp
 
 
-@kernel
 def gradients(image: F32, rimmed: F32) -> None:
     """[H, W] into [H + 8, 4 (W + 8)]: a pixel's value, its central differences along x and y, and 0, in a rim of zeros.
 
     The pixel outside the image is the border pixel, so a border difference is half of a one-sided one.
     """
     H, W = image.shape
-    for y in range(H):
-        above, below = max(y - 1, 0), min(y + 1, H - 1)
-        for x in range(W):
-            left, right, at = max(x - 1, 0), min(x + 1, W - 1), 4 * (x + RIM)
-            rimmed[y + RIM, at] = image[y, x]
-            rimmed[y + RIM, at + 1] = HALF * (image[y, right] - image[y, left])
-            rimmed[y + RIM, at + 2] = HALF * (image[below, x] - image[above, x])
+    inside = rimmed.reshape(H + 2 * RIM, W + 2 * RIM, 4)[RIM:-RIM, RIM:-RIM]
+    inside[:, :, 0] = image
+    x, y = np.arange(W), np.arange(H)
+    inside[:, :, 1] = HALF * (image[:, np.minimum(x + 1, W - 1)] - image[:, np.maximum(x - 1, 0)])
+    inside[:, :, 2] = HALF * (image[np.minimum(y + 1, H - 1)] - image[np.maximum(y - 1, 0)])
 
 
 @_instruction

@@ -270,12 +270,22 @@ def test_a_full_disk_and_one_that_turns_read_only(folder: Path, calm: str, tmp_p
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-@pytest.mark.parametrize("accident", ["receipt", "truncated", "flipped"])
-def test_damage_on_disk_is_mended_by_a_rerun(folder: Path, calm: str, tmp_path: Path, accident: str) -> None:
-    store = tmp_path / "a.vstats"
+@pytest.fixture(scope="module")
+def unfinished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store whose extraction was killed after its first shards."""
+    store = tmp_path_factory.mktemp("stores") / "unfinished.vstats"
     process = begin(folder, store, "--workers", "1")
     process.kill()
     process.communicate()
+    return store
+
+
+@pytest.mark.parametrize("accident", ["receipt", "truncated", "flipped"])
+def test_damage_on_disk_is_mended_by_a_rerun(
+    folder: Path, calm: str, unfinished: Path, tmp_path: Path, accident: str
+) -> None:
+    store = tmp_path / "a.vstats"
+    shutil.copytree(unfinished, store)
     receipt = min(store.glob("ledger/*.json"))
     shard = store / "labels.zarr" / "labels" / "motion" / "pattern_1" / f"c.{int(receipt.stem)}.0"
     content = shard.read_bytes()
@@ -288,14 +298,14 @@ def test_damage_on_disk_is_mended_by_a_rerun(folder: Path, calm: str, tmp_path: 
     ends_well(folder, store, calm)
 
 
-def test_a_video_that_changes_after_planning_is_named(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "videos"
-    shutil.copytree(folder, copy)
+def test_a_video_that_changes_after_planning_is_named(folder: Path, unfinished: Path, tmp_path: Path) -> None:
+    kept = (folder / "3.mkv").read_bytes()
     store = tmp_path / "a.vstats"
-    process = begin(copy, store, "--workers", "1")
-    process.kill()
-    process.communicate()
-    videos.write_video(copy / "3.mkv", videos.rotating(20, seed=77))
-    report = extract([str(copy)], store, CONFIG, RunConfig())
+    shutil.copytree(unfinished, store)
+    try:
+        videos.write_video(folder / "3.mkv", videos.rotating(20, seed=77))
+        report = extract([str(folder)], store, CONFIG, RunConfig())
+    finally:
+        (folder / "3.mkv").write_bytes(kept)
     assert {(f.key, f.stage) for f in report.failures} == {("3.mkv", "find")}
     assert "has changed since it was planned" in report.failures[0].message
