@@ -1,0 +1,110 @@
+"""The example runs, its backbones are what they say, and pretraining on labels teaches."""
+
+import importlib
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training import make_store, make_videos
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+# Output of a clip of 16 x 112 x 112 at the papers' size: channels, frames, height and width.
+SHAPES = {"c3d": (512, 2, 7, 7), "r3d": (512, 2, 7, 7), "r2plus1d": (512, 2, 7, 7), "s3dg": (1024, 2, 3, 3)}
+# Millions of weights without a classifier: 3D-ResNet and R(2+1)D of one block a stage; C3D's convolutions; S3D-G.
+WEIGHTS = {"c3d": 27.7, "r3d": 14.4, "r2plus1d": 14.4, "s3dg": 9.1}
+
+
+@pytest.fixture
+def models(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("models")
+
+
+def test_there_are_four_short_backbones(models: Any) -> None:
+    assert set(models.BACKBONES) == set(SHAPES)
+    for path in (EXAMPLES / "models").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 150
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_backbones_have_their_shapes_and_learn(models: Any, name: str) -> None:
+    with torch.device("meta"):  # shapes and sizes, without computing
+        full = models.BACKBONES[name](1)
+        assert full(torch.empty(2, 3, 16, 112, 112)).shape == (2, *SHAPES[name])
+    assert full.width == SHAPES[name][0]
+    assert sum(p.numel() for p in full.parameters()) / 1e6 == pytest.approx(WEIGHTS[name], abs=0.06)
+    torch.manual_seed(0)
+    small = models.BACKBONES[name](16)
+    features = small(torch.randn(2, 3, 16, 56, 56))
+    assert features.shape[:2] == (2, small.width)
+    features.square().mean().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in small.parameters())
+
+
+@pytest.fixture
+def pretrain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    monkeypatch.chdir(tmp_path)
+    return importlib.import_module("pretrain")
+
+
+def test_the_demo_reports_every_label(pretrain: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    pretrain.main(
+        [
+            "--demo",
+            "--videos",
+            "20",
+            "--epochs",
+            "1",
+            "--small",
+            "16",
+            "--extract-workers",
+            "0",
+            "--json",
+            "a.json",
+        ]
+    )
+    result = json.loads(Path("a.json").read_text())
+    assert len(result["labels"]) == 27
+    for line in result["labels"]:
+        assert math.isnan(line["accuracy"]) or 0 <= line["accuracy"] <= 1
+    assert set(result["probe"]) == {"pretrained", "random", "chance"}
+    assert result["training_clips"] + result["held_out_clips"] == 3 * 20
+    assert "linear probe, 4 directions" in capsys.readouterr().out
+
+
+def test_a_store_is_trained_on_and_training_goes_on(
+    pretrain: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = make_store(
+        make_videos(tmp_path / "videos"), tmp_path / "a.vstats", clips_per_video=1, crops="center"
+    )
+    common = [str(store.path), "--small", "16", "--batch-size", "3", "-o", "a.pt", "--backbone", "r2plus1d"]
+    pretrain.main([*common, "--epochs", "1", "--curriculum"])
+    assert "epoch   1/1" in capsys.readouterr().out
+    pretrain.main([*common, "--epochs", "2"])
+    again = capsys.readouterr().out
+    assert "epoch   2/2" in again
+    assert "epoch   1/2" not in again
+    with pytest.raises(SystemExit):
+        pretrain.main([])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_pretraining_teaches(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "pretrain.py"), "--demo", "--json", "out.json"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=3500)
+    figures = json.loads((tmp_path / "out.json").read_text())
+    motion = [line for line in figures["labels"] if line["label"].startswith("motion_pattern")]
+    for line in motion:
+        assert line["accuracy"] > line["majority"], line
+    mean = {key: sum(line[key] for line in motion) / len(motion) for key in ("accuracy", "majority")}
+    assert mean["accuracy"] > 1.5 * mean["majority"]
+    assert figures["probe"]["pretrained"] > figures["probe"]["random"] + 0.2
