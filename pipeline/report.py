@@ -174,77 +174,41 @@ def _count(words: Any) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-DIRECTIONS = ("", "right", "down right", "down", "down left", "left", "up left", "up", "up right")
 COLOURS = ("", "blue", "cyan", "magenta", "white", "black", "green", "red", "yellow")
 
 
 def label_words(store: Store) -> list[str]:
-    """Return one line a row that says its main labels in words; for stores of the standard families."""
-    lines = [
-        (
-            f"{'video':<32} {'frame':>5}  {'motion boundary of u':<26} {'colours change most in':<24} "
-            f"{'least in':<10} mostly"
-        )
-    ]
+    """Return one line a row that says its main labels in words; for stores of the standard families.
+
+    Cells are those of pattern 1: 4 x 4, row by row, from 1.
+    """
+    head = (
+        "video",
+        "frame",
+        "u changes most in",
+        "v changes most in",
+        "colours change most in",
+        "least in",
+        "mostly",
+    )
+    lines = [_WORDS.format(*head)]
     for block in label_blocks(store):
         for k in range(len(block["row"])):
             row = {name: column[k] for name, column in block.items()}
+            cells = [
+                f"cell {row[name]}" if row[name] else "nowhere: it is still"
+                for name in (
+                    "motion_pattern_1_u_loc",
+                    "motion_pattern_1_v_loc",
+                    "appearance_pattern_1_div_loc",
+                    "appearance_pattern_1_stable_loc",
+                )
+            ]
+            words = [*cells, COLOURS[int(row["appearance_global_dominant_col"])]]
             if row["status"] != "ok":
-                lines.append(f"{row['key']:<32} {row['start_frame']:>5}  {row['status']}")
-                continue
-            cell, bin_ = int(row["motion_pattern_1_u_loc"]), int(row["motion_pattern_1_u_ori"])
-            moves = f"cell {cell}, towards {DIRECTIONS[bin_]}" if cell else "nothing moves"
-            lines.append(
-                f"{row['key']:<32} {row['start_frame']:>5}  {moves:<26} "
-                f"{'cell ' + str(row['appearance_pattern_1_div_loc']):<24} "
-                f"{'cell ' + str(row['appearance_pattern_1_stable_loc']):<10} "
-                f"{COLOURS[int(row['appearance_global_dominant_col'])]}"
-            )
+                words = [row["status"], "", "", "", ""]
+            lines.append(_WORDS.format(row["key"], row["start_frame"], *words).rstrip())
     return lines
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FamilyFacts:
-    """A registered label family: what its columns mean, for each pattern and for the whole crop."""
-
-    name: str
-    version: int
-    description: str
-    columns: dict[str, str]
-    global_columns: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PatternFacts:
-    """A registered pattern, and what its blocks are compared by."""
-
-    name: str
-    version: int
-    compare: str
-    description: str
-
-
-def describe_families() -> tuple[FamilyFacts, ...]:
-    """Return every registered label family."""
-    return tuple(
-        FamilyFacts(
-            name=f.name,
-            version=f.version,
-            description=f.description,
-            columns=_meanings(f.columns),
-            global_columns=_meanings(f.global_columns),
-        )
-        for f in map(families.get, families.names())
-    )
-
-
-def describe_patterns() -> tuple[PatternFacts, ...]:
-    """Return every registered pattern."""
-    return tuple(
-        PatternFacts(name=p.name, version=p.version, compare=p.compare, description=p.description)
-        for p in map(patterns.get, patterns.names())
-    )
-
-
-def _meanings(columns: Sequence[Column]) -> dict[str, str]:
-    return {column.name: column.meaning for column in columns}
+_WORDS = "{:<26} {:>5}  {:<20}  {:<20}  {:<22}  {:<8}  {}"

@@ -18,7 +18,12 @@ import numba.core.event
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class _CollectLater(numba.core.event.Listener):  # type: ignore[misc]
+# Numba's stubs know neither all options nor its events.
+_njit: Any = numba.njit
+_event: Any = numba.core.event
+
+
+class _CollectLater(numba.core.event.Listener):
     """Pauses the garbage collector while Numba compiles: a fifth of the time would go into searching its live objects."""
 
     def __init__(self) -> None:
@@ -39,14 +44,16 @@ class _CollectLater(numba.core.event.Listener):  # type: ignore[misc]
             gc.enable()
 
 
-numba.core.event.register("numba:compile", _CollectLater())
+_event.register("numba:compile", _CollectLater())
 
 
 def kernel(function: F) -> F:
     """Compile `function` with the settings that all CPU kernels share."""
-    return cast(
-        F,
-        numba.njit(cache=True, error_model="numpy", fastmath=False, nogil=True, no_cfunc_wrapper=True)(
-            function
-        ),
-    )
+    options = {
+        "cache": True,
+        "error_model": "numpy",
+        "fastmath": False,
+        "nogil": True,
+        "no_cfunc_wrapper": True,
+    }
+    return cast(F, _njit(**options)(function))
