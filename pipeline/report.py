@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vstats.kernels import patterns
-from vstats.kernels.rules import Column
-from vstats.pipeline import families
 from vstats.pipeline import store as stores
 from vstats.pipeline.store import Array, Store
 from vstats.pipeline.table import STATUS_WORDS, LabelColumn, label_blocks, store_columns
