@@ -98,7 +98,9 @@ def test_a_beating_holder_elsewhere_is_never_succeeded(tmp_path: Path) -> None:
     path = elsewhere(tmp_path)
     beater = multiprocessing.get_context("spawn").Process(target=beat, args=(str(path),))
     beater.start()
-    time.sleep(0.1)
+    deadline = time.monotonic() + 60
+    while json.loads(path.read_text())["beats"] == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
     try:
         with pytest.raises(StoreBusy, match="on node17"), lock.held(LocalPlace(tmp_path)):
             pass
@@ -108,7 +110,7 @@ def test_a_beating_holder_elsewhere_is_never_succeeded(tmp_path: Path) -> None:
 
 
 def beat(path: str) -> None:
-    for beats in range(100):
+    for beats in range(600):
         record = json.loads(Path(path).read_text())
         aside = Path(path).with_suffix(".new")
         aside.write_text(json.dumps({**record, "beats": beats + 1}))
