@@ -171,6 +171,7 @@ def _count(words: Any) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+DIRECTIONS = ("", "right", "down right", "down", "down left", "left", "up left", "up", "up right")
 COLOURS = ("", "blue", "cyan", "magenta", "white", "black", "green", "red", "yellow")
 
 
