@@ -3,10 +3,13 @@
 Both give the same results for the same tasks; only the order in which results arrive differs.
 """
 
+import asyncio
+import concurrent.futures
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -101,13 +104,18 @@ class DaskExecutor:
         try:
             refill()
             while flying:
-                future = next(results)
-                task, failures, deaths = flying.pop(future)
-                if future.cancelled():
+                try:
+                    future = next(results)
+                    cancelled, error = future.cancelled(), None
+                    if not cancelled:
+                        error = future.exception()
+                except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError):
+                    cancelled = True
+                if cancelled:
                     raise WorkerError(
                         "the Dask scheduler went away; what was finished is kept: run the same command again to go on"
                     )
-                error = future.exception()
+                task, failures, deaths = flying.pop(future)
                 if error is None:
                     result = future.result()
                     future.release()
@@ -131,8 +139,9 @@ class DaskExecutor:
                         "run the same command with --workers 0 to see where it breaks"
                     ) from error
         finally:
-            for future in flying:
-                future.cancel()
+            with suppress(Exception):  # a scheduler that is gone has nothing left to cancel
+                for future in flying:
+                    future.cancel()
 
 
 @contextmanager
@@ -200,6 +209,7 @@ def _here(run: RunConfig) -> Iterator[Any]:
 def _elsewhere(run: RunConfig) -> Iterator[Any]:
     from distributed import Client
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it reports, we say in our own words
     if run.scheduler_file and not Path(run.scheduler_file).is_file():
         raise UsageError(f"--scheduler-file {run.scheduler_file} is not there; is the scheduler running?")
     where: dict[str, Any] = (
