@@ -138,6 +138,12 @@ class DaskExecutor:
                         f"a task failed {ATTEMPTS} times ({type(error).__name__}: {error}). What was finished is kept; "
                         "run the same command with --workers 0 to see where it breaks"
                     ) from error
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, VstatsError) or self._client.status == "running":
+                raise
+            raise WorkerError(
+                "the Dask scheduler went away; what was finished is kept: run the same command again to go on"
+            ) from error
         finally:
             with suppress(Exception):  # a scheduler that is gone has nothing left to cancel
                 for future in flying:

