@@ -6,6 +6,7 @@
     ├── InputError (ValueError)             an array or parameter that a kernel cannot take
     │   └── NoLabel                         a clip that the chosen profile has no label for
     ├── BackendUnavailable (ImportError)    a backend whose library or device is not there
+    ├── DeviceLost (RuntimeError)           a device that fails, or runs out of memory, while it computes
     └── PipelineError                       everything with a file, a process or a network in it
                                             (`vstats.pipeline.errors`)
 """
@@ -25,3 +26,7 @@ class NoLabel(InputError):
 
 class BackendUnavailable(VstatsError, ImportError):
     """A backend was asked for whose library, driver or device is missing."""
+
+
+class DeviceLost(VstatsError, RuntimeError):
+    """A device failed or ran out of memory while it computed; nothing of what it held is kept."""

@@ -12,24 +12,9 @@ import numpy.typing as npt
 
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import resize, solver
+from vstats.kernels.levels import Rates, level_sizes
 
 F32 = npt.NDArray[np.float32]
-
-STOP_UNITS = 2**29  # the summed change at which a warp stops, in the whole numbers that changes are summed in
-MOST_UNITS = 2.0**100  # to a squared pixel; float32 ends at 2^128
-
-
-def level_sizes(height: int, width: int, params: TVL1Params) -> list[tuple[int, int]]:
-    """Sizes of the pyramid's levels, finest first; no level but the first has a side under 16."""
-    sizes = [(height, width)]
-    while len(sizes) < params.nscales:
-        # round() is to even, like OpenCV's.
-        height, width = round(height * params.scale_step), round(width * params.scale_step)
-        if height < 16 or width < 16:
-            break
-        sizes.append((height, width))
-    return sizes
-
 
 def pyramid(frame: F32, sizes: list[tuple[int, int]], params: TVL1Params) -> list[F32]:
     """Each level is the one before, sampled every 1/scale_step pixels without blur."""
@@ -67,7 +52,7 @@ class Workspace:
         """Where `solver.gradients` puts an image."""
         return _cut(self._image, (height + 2 * solver.RIM, 4 * (width + 2 * solver.RIM)))
 
-    def rows(self, width: int, unit: float, taut: float) -> tuple[npt.NDArray[Any], ...]:
+    def rows(self, width: int, unit: np.float32, taut: np.float32) -> tuple[npt.NDArray[Any], ...]:
         """The rows `unit` and `edge` of the iteration, and room for those of the warp and of the median."""
         pitch = self._pitch(width)
         cut = _cut(self._rows, (2 + 4 + 4 + 4 + 60, pitch))
@@ -93,7 +78,6 @@ def _cut(buffer: F32, shape: tuple[int, ...]) -> F32:
 
 def solve_pair(first: list[F32], second: list[F32], work: Workspace, params: TVL1Params, out: F32) -> int:
     """Flow between two pyramids into float32 [H, W, 2], coarse to fine. Returns the inner iterations made."""
-    taut = params.tau / params.theta
     flow: F32 | None = None
     made = 0
     for I0, I1 in zip(reversed(first), reversed(second), strict=True):
@@ -108,24 +92,22 @@ def solve_pair(first: list[F32], second: list[F32], work: Workspace, params: TVL
             finer *= np.float32(1 / params.scale_step)
             u1[:], u2[:] = finer
         solver.gradients(I1, image)
-        # The sum of squared changes that stops a warp, in whole units: about 2^29 of them, or the least change at all.
-        threshold = params.epsilon * params.epsilon * height * width
-        unit = min(STOP_UNITS / threshold, MOST_UNITS) if threshold > 0 else MOST_UNITS
+        rates = Rates.of(height, width, params)
         arguments: tuple[Any, ...] = (
             planes[0],
             image,
             *planes[1:],
-            *work.rows(width, unit, taut),
+            *work.rows(width, rates.unit, rates.taut),
             height,
             width,
             params.warps,
             params.outer_iterations,
             params.inner_iterations,
             params.median_filtering,
-            np.float32(params.lambda_ * params.theta),
-            np.float32(params.theta),
-            np.float32(taut),
-            int(threshold * unit),
+            rates.reach,
+            rates.theta,
+            rates.taut,
+            rates.stop,
         )
         made += solver.solve_level(*arguments)
         flow = np.stack((u1, u2))

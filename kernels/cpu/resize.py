@@ -1,10 +1,9 @@
 """Grey conversion and resizing. The uint8 kernels are exact integer arithmetic: no machine changes their bits."""
 
-from functools import lru_cache
-
 import numpy as np
 import numpy.typing as npt
 
+from vstats.kernels.bilinear import places
 from vstats.kernels.cpu.jit import kernel
 
 U8 = npt.NDArray[np.uint8]
@@ -97,24 +96,13 @@ def linear_u8(frames: U8, out: U8) -> None:
                     out[t, y, x, c] = (2 * total + one) // (2 * one)
 
 
-@lru_cache(maxsize=256)
-def _places(source: int, target: int, scale: float) -> tuple[I64, I64, F32]:
-    """Per output index: its two source indices and the weight of the second."""
-    position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
-    first = np.floor(position).astype(np.int64)
-    weight = position - first.astype(np.float32)
-    # Outside the centres of the border pixels both are the border pixel, whatever the weight.
-    upper, lower = np.clip(first, 0, source - 1), np.clip(first + 1, 0, source - 1)
-    return upper, lower, weight
-
-
 def linear_f32(planes: F32, out: F32, scale_y: float, scale_x: float) -> None:
     """Bilinear with half-pixel centres and replicated border: float32 [N, H, W] into float32 [N, h, w].
 
     `scale_y`, `scale_x` are source pixels an output pixel. Columns are blended first, then rows, as OpenCV does.
     """
-    rows = _places(planes.shape[1], out.shape[1], scale_y)
-    columns = _places(planes.shape[2], out.shape[2], scale_x)
+    rows = places(planes.shape[1], out.shape[1], scale_y)
+    columns = places(planes.shape[2], out.shape[2], scale_x)
     # Plain NumPy: one operation a pass gives the bits of a written loop, and a kernel would take longer to compile than
     # it saves in hours.
     lefts, rights, across = columns

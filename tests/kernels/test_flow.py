@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import naive_tvl1 as naive
-from vstats.kernels import ops
+from vstats.kernels import levels, ops
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import flow, solver
 from vstats.kernels.errors import InputError
@@ -258,9 +258,9 @@ def test_the_bounds_of_the_parameters_give_numbers() -> None:
 
 
 def test_the_pyramid_ends_before_a_side_under_sixteen() -> None:
-    assert flow.level_sizes(128, 171, TVL1Params()) == [(128, 171), (102, 137), (82, 110), (66, 88), (53, 70)]
-    assert flow.level_sizes(20, 171, TVL1Params()) == [(20, 171), (16, 137)]
-    assert flow.level_sizes(3, 3, TVL1Params()) == [(3, 3)]
+    assert levels.level_sizes(128, 171, TVL1Params()) == [(128, 171), (102, 137), (82, 110), (66, 88), (53, 70)]
+    assert levels.level_sizes(20, 171, TVL1Params()) == [(20, 171), (16, 137)]
+    assert levels.level_sizes(3, 3, TVL1Params()) == [(3, 3)]
 
 
 @pytest.mark.parametrize(
