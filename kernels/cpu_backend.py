@@ -1,14 +1,42 @@
-"""The CPU as a backend of the label stage: it allocates, and its kernels compute."""
+"""The CPU as a backend: it allocates, and its kernels compute."""
+
+import platform
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vstats.kernels.backend import F32, I64, U8
-from vstats.kernels.cpu import blocks, boundary, colour
+from vstats.kernels.contract import TVL1Params
+from vstats.kernels.cpu import blocks, boundary, colour, resize
+from vstats.kernels.cpu import flow as tvl1
 from vstats.kernels.patterns import Layout
 
 
 class CPU:
-    """See `vstats.kernels.backend.LabelBackend`."""
+    """See `vstats.kernels.backend.Backend`."""
+
+    name = platform.machine()
+
+    def take(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        array = np.ascontiguousarray(array)
+        # A kernel is compiled anew for read-only arrays.
+        return array if array.flags.writeable else array.copy()
+
+    def give(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return array
+
+    def tvl1(self, clips: Sequence[npt.NDArray[Any]], params: TVL1Params) -> list[F32]:
+        return [tvl1.tvl1(frames, params) for frames in clips]
+
+    def resized(self, flow: F32, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None) -> F32:
+        F, H, W, _ = flow.shape
+        planes = np.ascontiguousarray(np.moveaxis(flow, 3, 1)).reshape(2 * F, H, W)
+        out = np.empty((2 * F, *size), np.float32)
+        resize.linear_f32(planes, out, H / size[0], W / size[1])
+        resized = np.ascontiguousarray(np.moveaxis(out.reshape(F, 2, *size), 1, 3))
+        return resized if scale is None else resized * np.array(scale, np.float32)
 
     def is_finite(self, flow: F32) -> bool:
         return bool(boundary.all_finite(flow.reshape(-1).view(np.int32)))

@@ -37,7 +37,7 @@ class Measurements:
     rgb : uint8 [T, H, W, 3]
         Frames at the working size.
     flow : float32 [F, H, W, 2]
-        Flow at the working size, pixels per frame step, x right, y down; finite.
+        Flow at the working size, pixels per frame step, x right, y down; finite. NumPy's, or an array of the backend.
     crops : sequence of (y, x, flip)
         The n rows: top left corner of the crop in the working frame, and whether it is mirrored left to right.
     layout : Layout
@@ -70,8 +70,8 @@ class Measurements:
         backend: str = "cpu",
     ) -> None:
         self._backend = _backend.load(backend)
-        self._rgb = _plain(rgb)
-        self._flow = _plain(flow)
+        self._rgb = rgb
+        self._flow = self._backend.take(flow)
         self.layout = layout
         self.rows = tuple((int(y), int(x), bool(flip)) for y, x, flip in crops)
         self.frames_compared = frames_compared
@@ -96,7 +96,7 @@ class Measurements:
 
     def flow(self, row: int) -> F32:
         """Return the row's flow, float32 [F, size, size, 2], mirrored where the row is."""
-        flow = self._cropped(self._flow, row)
+        flow = self._cropped(self._host_flow, row)
         if self.rows[row][2] and self._u_sign < 0:
             flow = np.stack([-flow[..., 0], flow[..., 1]], axis=-1)
         return flow
@@ -138,10 +138,16 @@ class Measurements:
     @property
     def accumulated(self) -> F32:
         """Sum of the motion boundaries over the clip, float32 [2 (d/dx, d/dy), H, W, 2 (u, v)], working frame."""
-        return self._whole_frame[0]
+        summed: F32 = self._backend.give(self._whole_frame[0])
+        return summed
 
     @cached_property
-    def _whole_frame(self) -> tuple[F32, I64]:
+    def _host_flow(self) -> F32:
+        flow: F32 = self._backend.give(self._flow)
+        return flow
+
+    @cached_property
+    def _whole_frame(self) -> tuple[_backend.Native, I64]:
         corners = np.array(self._corners, np.int64)
         return self._backend.boundaries(self._flow, corners, self.layout.size, self.frames_compared)
 
@@ -152,7 +158,7 @@ class Measurements:
         votes, frames = [], []
         for i, (y, x) in enumerate(self._corners):
             if self._boundary_on_crop:
-                window = np.ascontiguousarray(self._flow[:, y : y + size, x : x + size])
+                window = self._backend.take(self._flow[:, y : y + size, x : x + size])
                 origin = np.zeros((1, 2), np.int64)
                 summed, of_crop = self._backend.boundaries(window, origin, size, self.frames_compared)
                 votes.append(self._backend.orientations(summed, 0, 0, self.layout))
@@ -166,7 +172,8 @@ class Measurements:
     @cached_property
     def _colour(self) -> tuple[I64, I64]:
         """Overlap, int64 [C, B - 1, 3, 2], and colour counts, int64 [C, B, 8], per corner."""
-        found = [self._backend.colours(self._rgb, y, x, self.layout) for y, x in self._corners]
+        rgb = self._backend.take(self._rgb)
+        found = [self._backend.colours(rgb, y, x, self.layout) for y, x in self._corners]
         return np.stack([overlap for overlap, _ in found]), np.stack([counts for _, counts in found])
 
     def _cropped(self, array: npt.NDArray[Any], row: int) -> npt.NDArray[Any]:
@@ -175,19 +182,16 @@ class Measurements:
         return window[:, :, ::-1] if flip else window
 
 
-def check_finite(flow: F32, backend: str = "cpu") -> None:
+def check_finite(flow: F32 | _backend.Native, backend: str = "cpu") -> None:
     """Raise `InputError` where flow holds an infinity or NaN."""
-    if not _backend.load(backend).is_finite(_plain(flow)):
-        bad = np.argwhere(~np.isfinite(flow))[0]
-        raise InputError(f"flow holds {flow[tuple(bad)]} at index {bad.tolist()}; every value must be finite")
+    who = _backend.load(backend)
+    if not who.is_finite(who.take(flow)):
+        found = who.give(flow)
+        bad = np.argwhere(~np.isfinite(found))[0]
+        raise InputError(f"flow holds {found[tuple(bad)]} at index {bad.tolist()}; every value must be finite")
 
 
-def quantised(flow: F32, backend: str = "cpu") -> F32:
+def quantised(flow: F32 | _backend.Native, backend: str = "cpu") -> _backend.Native:
     """Return flow stored in 8 bits over -20..20 pixels and read back, as the authors kept it."""
-    return _backend.load(backend).quantised(_plain(flow))
-
-
-def _plain(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the array in C order and writeable: a kernel is compiled anew for any other kind."""
-    array = np.ascontiguousarray(array)
-    return array if array.flags.writeable else array.copy()
+    who = _backend.load(backend)
+    return who.quantised(who.take(flow))

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vstats.kernels import backend as _backend
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles
 from vstats.kernels import standard as _standard
 from vstats.kernels.contract import TVL1Params
-from vstats.kernels.cpu import flow as _flow
 from vstats.kernels.cpu import resize as _resize
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.measure import check_finite as _check_finite
@@ -123,7 +123,9 @@ def resize_linear(frames: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArra
     return np.ascontiguousarray(np.moveaxis(out, 1, 3)) if is_flow else out
 
 
-def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDArray[np.float32]:
+def tvl1(
+    frames: npt.NDArray[Any], params: TVL1Params | None = None, backend: str = "cpu"
+) -> npt.NDArray[np.float32]:
     """TV-L1 optical flow between consecutive frames, as OpenCV 5.0's ``DualTVL1OpticalFlow`` defines it.
 
     Strict float32 in a written order, with a stop test summed in whole numbers: the same frames give the same bits
@@ -136,6 +138,8 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
     params : TVL1Params, optional
         Parameters of the algorithm; OpenCV's defaults when left out. OpenCV's ``gamma``, the weight of an
         illumination term, is not among them: it is 0 by default, the papers do not have it, and no label uses it.
+    backend : {"cpu", "cuda"}
+        Who computes; all give the same bits.
 
     Returns
     -------
@@ -148,6 +152,8 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
     InputError
         `frames` has another dtype or shape or holds NaN, infinity or values beyond 1e6, or `params` is no
         `TVL1Params`.
+    BackendUnavailable
+        The backend's library, driver or device is missing.
 
     References
     ----------
@@ -164,7 +170,9 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params | None = None) -> npt.NDAr
         raise InputError(f"frames are {_kind(frames)}; expected at least two frames of at least 1 x 1 pixel")
     if frames.dtype == np.float32 and not (np.abs(frames) <= _GREATEST_GREY).all():
         raise InputError("frames hold NaN, infinity or values beyond 1e6; expected grey values from 0 to 255")
-    return _flow.tvl1(frames, params)
+    who = _backend.load(backend)
+    flow: npt.NDArray[np.float32] = who.give(who.tvl1([frames], params)[0])
+    return flow
 
 
 def _whole(name: str, values: Any, count: int) -> tuple[int, ...]:
@@ -221,6 +229,7 @@ def clip_labels(
     crop: tuple[int, int] | None = None,
     size: int = 112,
     flip: bool = False,
+    backend: str = "cpu",
 ) -> ClipLabels:
     """Motion and appearance labels of one clip.
 
@@ -245,6 +254,8 @@ def clip_labels(
     flip : bool
         Label the left-right mirror image of the crop; the arrays are given unmirrored. u is mirrored and negated by
         "sts", only mirrored by the others.
+    backend : {"cpu", "cuda"}
+        Who computes; all give the same bits.
 
     Returns
     -------
@@ -257,6 +268,8 @@ def clip_labels(
         A shape, dtype, value or option does not fit; the message says which.
     NoLabel
         The profile has no label for this clip: "mas-released" and no motion.
+    BackendUnavailable
+        The backend's library, driver or device is missing.
     """
     chosen = _profiles.get(profile)
     rgb, flow = np.asarray(rgb), np.asarray(flow)
@@ -291,10 +304,16 @@ def clip_labels(
             f"a crop of {size}x{size} at (y, x) = ({y}, {x}) does not lie inside frames of {H}x{W}"
         )
     flow = flow[:wanted]
-    _check_finite(flow)
+    _check_finite(flow, backend)
     families = [_standard.FAMILIES[name] for name in chosen.families]
     m = _profiles.measure(
-        rgb[:length], flow, [(y, x, bool(flip))], profile=chosen, patterns=patterns, size=size
+        rgb[:length],
+        flow,
+        [(y, x, bool(flip))],
+        profile=chosen,
+        patterns=patterns,
+        size=size,
+        backend=backend,
     )
     decided, refusals = _profiles.label(m, families, patterns, chosen)
     if refusals[0] is not None:

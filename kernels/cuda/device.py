@@ -17,6 +17,8 @@ Array = npt.NDArray[Any]
 class Device(Protocol):
     """Memory and launches. A device's arrays have shape, dtype and NumPy's slices; kernels get them in C order."""
 
+    name: str
+
     @property
     def limits(self) -> Limits:
         """What the device offers now."""

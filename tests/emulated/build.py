@@ -49,6 +49,8 @@ def build(
 class EmulatedDevice:
     """The CPU as a device: arrays are NumPy's, and launches run `emulator.hpp`."""
 
+    name = "emulated"
+
     def __init__(
         self,
         seed: int = 0,
