@@ -41,7 +41,9 @@ class Backend(Protocol):
         All clips are of one dtype, height and width. Many at once is what a GPU wants; to the bits it is all the same.
         """
 
-    def resized(self, flow: Native, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None) -> Native:
+    def resized(
+        self, flow: Native, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None
+    ) -> Native:
         """Return flow resized bilinearly to [F, h, w, 2], u and v multiplied by `scale` where there is one."""
 
     def is_finite(self, flow: Native) -> bool:

@@ -188,7 +188,9 @@ def check_finite(flow: F32 | _backend.Native, backend: str = "cpu") -> None:
     if not who.is_finite(who.take(flow)):
         found = who.give(flow)
         bad = np.argwhere(~np.isfinite(found))[0]
-        raise InputError(f"flow holds {found[tuple(bad)]} at index {bad.tolist()}; every value must be finite")
+        raise InputError(
+            f"flow holds {found[tuple(bad)]} at index {bad.tolist()}; every value must be finite"
+        )
 
 
 def quantised(flow: F32 | _backend.Native, backend: str = "cpu") -> _backend.Native:

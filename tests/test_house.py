@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / room).rglob("*.py"))]
 ONLY_IMPORT = {
     "av": "pipeline/decode.py",
+    "cupy": "kernels/cuda/device.py",
     "obstore": "pipeline/place.py",
     "h5py": "pipeline/exchange/hdf5.py",
     "torch": "pipeline/loader.py",

@@ -16,6 +16,7 @@ from vstats.kernels.levels import Rates, level_sizes
 
 F32 = npt.NDArray[np.float32]
 
+
 def pyramid(frame: F32, sizes: list[tuple[int, int]], params: TVL1Params) -> list[F32]:
     """Each level is the one before, sampled every 1/scale_step pixels without blur."""
     levels = [frame]

@@ -1,7 +1,7 @@
 """The device that CUDA kernels run on, as their callers see it, and the real one. The only import of CuPy."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Hashable, Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from vstats.kernels.errors import BackendUnavailable, DeviceLost
 Array = npt.NDArray[Any]
 
 
-class Device(Protocol):
+class Device(Hashable, Protocol):
     """Memory and launches. A device's arrays have shape, dtype and NumPy's slices; kernels get them in C order."""
 
     name: str
@@ -45,7 +45,14 @@ class Device(Protocol):
         ...
 
     def launch(
-        self, kernel: str, grid: tuple[int, int], threads: int, args: Sequence[Any], *, shared: int = 0, team: int = 1
+        self,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        args: Sequence[Any],
+        *,
+        shared: int = 0,
+        team: int = 1,
     ) -> None:
         """Queue a kernel of `source.KERNELS`.
 
@@ -139,7 +146,14 @@ class CudaDevice:
         return self._try("taking memory", self._cupy.ascontiguousarray, array)
 
     def launch(
-        self, kernel: str, grid: tuple[int, int], threads: int, args: Sequence[Any], *, shared: int = 0, team: int = 1
+        self,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        args: Sequence[Any],
+        *,
+        shared: int = 0,
+        team: int = 1,
     ) -> None:
         """Queue a kernel; see `Device`."""
         function = self._try("compiling", self._function, kernel, team)
@@ -147,12 +161,12 @@ class CudaDevice:
             function.max_dynamic_shared_size_bytes = self._shared_bytes
         self._try(f"launching {kernel}", function, grid, (threads,), tuple(args), shared_mem=shared)
 
-    @lru_cache(maxsize=None)  # noqa: B019  a device lives as long as its process
+    @cache  # noqa: B019  a device lives as long as its process
     def _function(self, kernel: str, team: int) -> Any:
         file = next(name for name, kernels in source.KERNELS.items() if kernel in kernels)
         return self._module(file, team if file in source.TEAMS else 1).get_function(kernel)
 
-    @lru_cache(maxsize=None)  # noqa: B019
+    @cache  # noqa: B019
     def _module(self, file: str, team: int) -> Any:
         code = (source.FOLDER / file).read_text()
         return self._cupy.RawModule(code=code, options=source.options(team), backend="nvrtc")

@@ -49,12 +49,14 @@ def tvl1(device: Device, clips: Sequence[npt.NDArray[Any]], params: TVL1Params) 
     for begin in range(0, len(firsts), at_once):
         some = firsts[begin : begin + at_once]
         window = frames[some[0] : some[-1] + 2]
-        _pairs(device, limits, window, some - some[0], params, out[begin : begin + len(some)])
+        solve_pairs(device, limits, window, some - some[0], params, out[begin : begin + len(some)])
     ends = np.cumsum([0, *(len(clip) - 1 for clip in clips)])
     return [out[start:stop] for start, stop in pairwise(ends)]
 
 
-def resize_linear(device: Device, planes: Any, size: tuple[int, int], pace: tuple[float, float], scale: float) -> Any:
+def resize_linear(
+    device: Device, planes: Any, size: tuple[int, int], pace: tuple[float, float], scale: float
+) -> Any:
     """Resize float32 [N, H, W] bilinearly to float32 [N, h, w] and multiply by `scale`.
 
     `pace` is source pixels an output pixel along y and x.
@@ -75,13 +77,25 @@ def resize_linear(device: Device, planes: Any, size: tuple[int, int], pace: tupl
 
 def _places(device: Device, source: int, target: int, pace: float) -> tuple[Any, Any, Any]:
     first, second, weight = places(source, target, pace)
-    return device.upload(first.astype(np.int32)), device.upload(second.astype(np.int32)), device.upload(weight)
+    return (
+        device.upload(first.astype(np.int32)),
+        device.upload(second.astype(np.int32)),
+        device.upload(weight),
+    )
 
 
-def _pairs(
-    device: Device, limits: Limits, frames: npt.NDArray[Any], first: npt.NDArray[np.intp], params: TVL1Params, out: Any
+def solve_pairs(
+    device: Device,
+    limits: Limits,
+    frames: npt.NDArray[Any],
+    first: npt.NDArray[np.intp],
+    params: TVL1Params,
+    out: Any,
 ) -> None:
-    """Flow from the frames `first` to the ones after them into float32 [pairs, H, W, 2]."""
+    """Flow from the frames `first` to the ones after them into float32 [pairs, H, W, 2].
+
+    Returns the inner iterations that each pair took on all levels, int32 [pairs], an array of the device.
+    """
     count, height, width = frames.shape
     pairs = len(first)
     sizes = level_sizes(height, width, params)
@@ -126,12 +140,16 @@ def _pairs(
             shared=how.shared_bytes,
             team=how.team,
         )
-    device.launch("interleave", (blocks(height * width), pairs), THREADS, (flow, out, *scalars(height * width)))
+    device.launch(
+        "interleave", (blocks(height * width), pairs), THREADS, (flow, out, *scalars(height * width))
+    )
 
 
 def _as_float(device: Device, frames: npt.NDArray[Any]) -> Any:
     if frames.dtype == np.float32:
         return device.upload(frames)
     out = device.empty(frames.shape, np.float32)
-    device.launch("widen", (blocks(frames.size), 1), THREADS, (device.upload(frames), out, np.int64(frames.size)))
+    device.launch(
+        "widen", (blocks(frames.size), 1), THREADS, (device.upload(frames), out, np.int64(frames.size))
+    )
     return out

@@ -202,8 +202,7 @@ __device__ inline void solve_pair(SOLVE_PARAMETERS) {
         b.u = reinterpret_cast<float*>(sums + TEAM * 32), b.next_u = band + W;
         b.p = b.u + 2 * b.next_u, b.next_p = band + W, b.pair_p = 2 * band + W;
         b.g = b.p + 2 * b.pair_p, b.next_g = band;
-        // The row below the band too: another block owns it.
-        each_pixel(top + rows < H ? rows + 1 : rows, W, [&](int i, int, int) {
+        each_pixel(rows, W, [&](int i, int, int) {
             b.u1(i) = u[own + i];
             b.u2(i) = u[pixels + own + i];
         });

@@ -38,7 +38,13 @@ def boundaries(device: Device, flow: Any, corners: I64, size: int, frames_compar
         "boundaries",
         (blocks(H * W), 1),
         THREADS,
-        (flow, device.upload(corners), summed, frames, *scalars(F, H, W, len(corners), frames_compared, size)),
+        (
+            flow,
+            device.upload(corners),
+            summed,
+            frames,
+            *scalars(F, H, W, len(corners), frames_compared, size),
+        ),
     )
     return summed, device.download(frames)
 

@@ -15,7 +15,16 @@ from vstats.kernels.cuda import source
 from vstats.kernels.cuda.geometry import Limits
 
 HERE = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared", "-Wall", "-Werror", "-Wno-unknown-pragmas", "-Wno-array-bounds")
+FLAGS = (
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-shared",
+    "-Wall",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-Wno-array-bounds",
+)
 EXACT = ("-ffp-contract=off",)
 KINDS = {np.dtype(np.int32): "i", np.dtype(np.int64): "q", np.dtype(np.float32): "f"}
 
@@ -87,12 +96,17 @@ class EmulatedDevice:
         return np.ascontiguousarray(array)
 
     def launch(
-        self, kernel: str, grid: tuple[int, int], threads: int, args: Sequence[Any], *, shared: int = 0, team: int = 1
+        self,
+        kernel: str,
+        grid: tuple[int, int],
+        threads: int,
+        args: Sequence[Any],
+        *,
+        shared: int = 0,
+        team: int = 1,
     ) -> None:
         file = next(name for name, kernels in source.KERNELS.items() if kernel in kernels)
-        library = build(
-            file, team=team, threads=self.limits.threads, folder=self._folder, flags=self._flags
-        )
+        library = build(file, team=team, threads=self.limits.threads, folder=self._folder, flags=self._flags)
         if library not in self._libraries:
             self._libraries[library] = ctypes.CDLL(str(library))
         code = self._libraries[library]
@@ -101,9 +115,13 @@ class EmulatedDevice:
         given = "".join("P" if isinstance(a, np.ndarray) else KINDS[a.dtype] for a in args)
         wanted = kinds().decode()
         assert given == wanted, f"{kernel} takes {wanted} and was given {given}"
-        assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray)), f"{kernel}: an array is strided"
+        assert all(a.flags.c_contiguous for a in args if isinstance(a, np.ndarray)), (
+            f"{kernel}: an array is strided"
+        )
         values = [
-            ctypes.c_void_p(a.ctypes.data) if isinstance(a, np.ndarray) else ctypes.create_string_buffer(a.tobytes())
+            ctypes.c_void_p(a.ctypes.data)
+            if isinstance(a, np.ndarray)
+            else ctypes.create_string_buffer(a.tobytes())
             for a in args
         ]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))

@@ -1,7 +1,9 @@
 // Runs CUDA kernels on the CPU: every thread is a fiber, which goes on until it waits for others. Who goes next is drawn from
-// a seed, shared memory starts as NaN, and a barrier that somebody misses is reported. Compiled with g++ before a kernel's own
+// a seed: one warp runs ahead as far as it can, then another, and their threads in any order. Shared memory starts as NaN, and
+// a barrier that somebody misses is reported. Compiled with g++ before a kernel's own
 // source, of which it changes nothing.
 #pragma once
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -49,6 +51,7 @@ struct Barrier {
 };
 
 struct Warp {
+    std::vector<struct Fiber*> runnable;
     Barrier barrier;
     long long slots[2][32];  // two, taken in turn: nobody writes again what somebody has yet to read
 };
@@ -62,7 +65,10 @@ struct Block {
 
 struct Fiber {
     ucontext_t context;
+    jmp_buf place;  // where it goes on: jumping spares the system calls of swapcontext
+    bool begun = false;
     Block* block;
+    Warp* warp;
     unsigned thread, turns = 0;
     std::vector<char> stack = std::vector<char>(STACK_BYTES);
     void* fake_stack = nullptr;
@@ -71,9 +77,10 @@ struct Fiber {
 // The team of blocks that runs now.
 inline std::vector<Block> blocks;
 inline Barrier team_barrier;
-inline std::vector<Fiber*> runnable;
+inline std::vector<Warp*> order;  // who goes first of those who can
 inline Fiber* current = nullptr;
 inline ucontext_t scheduler;
+inline jmp_buf scheduler_place;
 inline unsigned finished = 0;
 inline void (*body)() = nullptr;
 
@@ -84,15 +91,14 @@ inline void* scheduler_fake = nullptr;
 #endif
 
 inline void switch_to_scheduler(bool last) {
+    Fiber* self = current;
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(last ? nullptr : &current->fake_stack, scheduler_stack, scheduler_size);
+    __sanitizer_start_switch_fiber(last ? nullptr : &self->fake_stack, scheduler_stack, scheduler_size);
+    swapcontext(&self->context, &scheduler);
+    __sanitizer_finish_switch_fiber(self->fake_stack, &scheduler_stack, &scheduler_size);
 #else
     (void)last;
-#endif
-    Fiber* self = current;
-    swapcontext(&self->context, &scheduler);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(self->fake_stack, &scheduler_stack, &scheduler_size);
+    if (_setjmp(self->place) == 0) _longjmp(scheduler_place, 1);
 #endif
 }
 
@@ -102,19 +108,23 @@ inline void switch_to(Fiber* fiber) {
     blockIdx = {fiber->block->x, fiber->block->y, 0};
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&scheduler_fake, fiber->stack.data(), fiber->stack.size());
-#endif
     swapcontext(&scheduler, &fiber->context);
-#if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(scheduler_fake, nullptr, nullptr);
+#else
+    if (_setjmp(scheduler_place) == 0) {
+        if (fiber->begun) _longjmp(fiber->place, 1);
+        fiber->begun = true;
+        setcontext(&fiber->context);
+    }
 #endif
 }
 
 inline void wait(Barrier& barrier) {
     if (++barrier.arrived == barrier.needed) {
         barrier.arrived = 0;
-        runnable.insert(runnable.end(), barrier.waiting.begin(), barrier.waiting.end());
+        barrier.waiting.push_back(current);
+        for (Fiber* fiber : barrier.waiting) fiber->warp->runnable.push_back(fiber);
         barrier.waiting.clear();
-        runnable.push_back(current);
     } else {
         barrier.waiting.push_back(current);
     }
@@ -139,16 +149,16 @@ inline std::string run(unsigned grid_x, unsigned grid_y, unsigned threads, unsig
     blockDim = {threads, 1, 1};
     gridDim = {grid_x, grid_y, 1};
     const unsigned teams = grid_x / team * grid_y;
-    std::vector<unsigned> order(teams);
-    for (unsigned n = 0; n < teams; n++) order[n] = n;
-    std::shuffle(order.begin(), order.end(), draw);
+    std::vector<unsigned> numbers(teams);
+    for (unsigned n = 0; n < teams; n++) numbers[n] = n;
+    std::shuffle(numbers.begin(), numbers.end(), draw);
     static std::vector<Fiber> fibers;
     if (fibers.size() < std::size_t(team) * threads) fibers = std::vector<Fiber>(std::size_t(team) * threads);
-    for (const unsigned number : order) {
+    for (const unsigned number : numbers) {
         blocks = std::vector<Block>(team);
         team_barrier = {team * threads, 0, {}};
         finished = 0;
-        runnable.clear();
+        order.clear();
         for (unsigned b = 0; b < team; b++) {
             blocks[b].x = number % (grid_x / team) * team + b;
             blocks[b].y = number / (grid_x / team);
@@ -156,24 +166,34 @@ inline std::string run(unsigned grid_x, unsigned grid_y, unsigned threads, unsig
             blocks[b].shared.shrink_to_fit();
             blocks[b].barrier.needed = threads;
             blocks[b].warps = std::vector<Warp>(threads / 32);
-            for (Warp& warp : blocks[b].warps) warp.barrier.needed = 32;
+            for (Warp& warp : blocks[b].warps) {
+                warp.barrier.needed = 32;
+                order.push_back(&warp);
+            }
             for (unsigned t = 0; t < threads; t++) {
                 Fiber& fiber = fibers[b * threads + t];
                 fiber.block = &blocks[b];
+                fiber.warp = &blocks[b].warps[t / 32];
                 fiber.thread = t;
                 fiber.turns = 0;
+                fiber.begun = false;
                 getcontext(&fiber.context);
                 fiber.context.uc_stack.ss_sp = fiber.stack.data();
                 fiber.context.uc_stack.ss_size = fiber.stack.size();
                 fiber.context.uc_link = nullptr;
                 makecontext(&fiber.context, fiber_main, 0);
-                runnable.push_back(&fiber);
+                fiber.warp->runnable.push_back(&fiber);
             }
         }
-        while (!runnable.empty()) {
-            std::swap(runnable[draw() % runnable.size()], runnable.back());
-            Fiber* next = runnable.back();
-            runnable.pop_back();
+        std::shuffle(order.begin(), order.end(), draw);
+        while (true) {
+            if (draw() % 128 == 0) std::shuffle(order.begin(), order.end(), draw);
+            const auto first = std::find_if(order.begin(), order.end(), [](Warp* w) { return !w->runnable.empty(); });
+            if (first == order.end()) break;
+            std::vector<Fiber*>& able = (*first)->runnable;
+            std::swap(able[draw() % able.size()], able.back());
+            Fiber* next = able.back();
+            able.pop_back();
             switch_to(next);
         }
         if (finished != team * threads)

@@ -7,7 +7,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tests import naive
+from tests import gpu, naive
 from vstats.kernels import backend, patterns
 from vstats.kernels.cpu_backend import CPU
 from vstats.kernels.errors import BackendUnavailable, InputError
@@ -17,10 +17,9 @@ LAYOUT = patterns.layout(tuple(patterns.get(name) for name in patterns.STANDARD)
 
 @pytest.fixture(params=backend.names())
 def computes(request: pytest.FixtureRequest) -> backend.Backend:
-    try:
-        return backend.load(request.param)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
+    if request.param == "cuda":
+        gpu.require()
+    return backend.load(request.param)
 
 
 @pytest.fixture

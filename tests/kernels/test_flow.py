@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import naive_tvl1 as naive
+from tests.kernels.clips import clip, same_bits, texture
 from vstats.kernels import levels, ops
 from vstats.kernels.contract import TVL1Params
-from vstats.kernels.cpu import flow, solver
+from vstats.kernels.cpu import solver
 from vstats.kernels.errors import InputError
 
 TRUTH = [  # name, frames, truth, the mean endpoint error of OpenCV 5.0
@@ -29,27 +30,6 @@ TRUTH = [  # name, frames, truth, the mean endpoint error of OpenCV 5.0
     ("Venus", "middlebury_Venus_frame{}.png", (10, 11), "middlebury_Venus_flow10.flo", 0.306),
     ("FlyingChairs", "flyingchairs_0000001-img{}.ppm", (0, 1), "flyingchairs_0000001-gt.flo", 1.17),
 ]
-
-
-def texture(height: int, width: int, seed: int = 0, smooth: float = 1.5) -> Any:
-    noise = np.random.default_rng(seed).standard_normal((height, width)).astype(np.float32)
-    soft = cv2.GaussianBlur(noise, (0, 0), smooth)
-    return (soft - soft.min()) / (soft.max() - soft.min()) * np.float32(255)
-
-
-def clip(count: int, height: int, width: int, seed: int = 0) -> Any:
-    """Windows of a texture that slides by (1.5, 0.75) pixels a frame, with a little noise."""
-    field = texture(height + 40, width + 40, seed)
-    rng = np.random.default_rng(seed)
-    frames = []
-    for t in range(count):
-        move = np.array([[1, 0, 1.5 * t - 20], [0, 1, 0.75 * t - 20]], np.float32)
-        frames.append(cv2.warpAffine(field, move, (width, height)) + rng.normal(0, 1, (height, width)))
-    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
-
-
-def same_bits(a: Any, b: Any) -> bool:
-    return bool(np.array_equal(a.view(np.uint32), b.view(np.uint32)))
 
 
 def within(a: Any, b: Any, distance: float = 0.1) -> float:
@@ -258,7 +238,13 @@ def test_the_bounds_of_the_parameters_give_numbers() -> None:
 
 
 def test_the_pyramid_ends_before_a_side_under_sixteen() -> None:
-    assert levels.level_sizes(128, 171, TVL1Params()) == [(128, 171), (102, 137), (82, 110), (66, 88), (53, 70)]
+    assert levels.level_sizes(128, 171, TVL1Params()) == [
+        (128, 171),
+        (102, 137),
+        (82, 110),
+        (66, 88),
+        (53, 70),
+    ]
     assert levels.level_sizes(20, 171, TVL1Params()) == [(20, 171), (16, 137)]
     assert levels.level_sizes(3, 3, TVL1Params()) == [(3, 3)]
 
