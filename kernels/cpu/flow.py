@@ -15,6 +15,7 @@ from vstats.kernels.cpu import resize, solver
 from vstats.kernels.levels import Rates, level_sizes
 
 F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
 
 
 def pyramid(frame: F32, sizes: list[tuple[int, int]], params: TVL1Params) -> list[F32]:
@@ -33,35 +34,38 @@ class Workspace:
 
     def __init__(self, height: int, width: int) -> None:
         pitch = self._pitch(width)
-        self._planes = _aligned(11 * (height + 2 * solver.TOP) * pitch)
+        self._planes = _aligned(solver.PLANES * (height + 2 * solver.TOP) * pitch)
         self._image = _aligned((height + 2 * solver.RIM) * 4 * (width + 2 * solver.RIM) + solver.LANES)
-        self._rows = _aligned((2 + 4 + 4 + 4 + 60) * pitch)
+        self._rows = _aligned(solver.ROWS * pitch)
         self._corner = np.empty(2 * pitch, np.int32)
 
     @staticmethod
     def _pitch(width: int) -> int:
         return (width + solver.LANES - 1) // solver.LANES * solver.LANES + solver.LEFT
 
-    def planes(self, height: int, width: int) -> list[F32]:
-        """I0, u1, u2, p11, p12, p21, p22, gx, gy, rho_c and step: flow and dual field zero, the others any numbers."""
-        shape = (11, height + 2 * solver.TOP, self._pitch(width))
+    def planes(self, height: int, width: int) -> F32:
+        """The level's planes: flow and dual field zero, the others any numbers."""
+        shape = (solver.PLANES, height + 2 * solver.TOP, self._pitch(width))
         cut = self._planes[: np.prod(shape)].reshape(shape)
-        cut[1:7] = 0
-        return list(cut)
+        cut[solver.U1 : solver.GX] = 0
+        return cut
 
     def image(self, height: int, width: int) -> F32:
         """Where `solver.gradients` puts an image."""
         return _cut(self._image, (height + 2 * solver.RIM, 4 * (width + 2 * solver.RIM)))
 
-    def rows(self, width: int, unit: np.float32, taut: np.float32) -> tuple[npt.NDArray[Any], ...]:
-        """The rows `unit` and `edge` of the iteration, and room for those of the warp and of the median."""
-        pitch = self._pitch(width)
-        cut = _cut(self._rows, (2 + 4 + 4 + 4 + 60, pitch))
+    def rows(self, width: int, rates: Rates) -> F32:
+        """The level's rows: `UNIT` and `EDGE` of the iteration, and room for those of the warp and of the median."""
+        cut = _cut(self._rows, (solver.ROWS, self._pitch(width)))
         left, right = solver.LEFT, solver.LEFT + width
-        cut[0, left:right] = unit
-        cut[1, left : right - 1] = taut
-        corner = self._corner[: 2 * pitch].reshape(2, pitch)
-        return cut[0:1], cut[1:2], corner, cut[2:6], cut[6:10], cut[10:14].reshape(1, -1), cut[14:]
+        cut[solver.UNIT, left:right] = rates.unit
+        cut[solver.EDGE, left : right - 1] = rates.taut
+        return cut
+
+    def corner(self, width: int) -> I32:
+        """Room for the warp: where the taps of a row's pixels begin."""
+        pitch = self._pitch(width)
+        return self._corner[: 2 * pitch].reshape(2, pitch)
 
 
 def _aligned(length: int) -> F32:
@@ -85,34 +89,47 @@ def solve_pair(first: list[F32], second: list[F32], work: Workspace, params: TVL
         height, width = I0.shape
         planes, image = work.planes(height, width), work.image(height, width)
         inside = np.s_[solver.TOP : solver.TOP + height, solver.LEFT : solver.LEFT + width]
-        planes[0][inside] = I0
-        u1, u2 = planes[1][inside], planes[2][inside]
+        planes[solver.I0][inside] = I0
+        u1, u2 = planes[solver.U1][inside], planes[solver.U2][inside]
         if flow is not None:
             finer = np.empty((2, height, width), np.float32)
             resize.linear_f32(flow, finer, flow.shape[1] / height, flow.shape[2] / width)
             finer *= np.float32(1 / params.scale_step)
             u1[:], u2[:] = finer
         solver.gradients(I1, image)
-        rates = Rates.of(height, width, params)
-        arguments: tuple[Any, ...] = (
-            planes[0],
-            image,
-            *planes[1:],
-            *work.rows(width, rates.unit, rates.taut),
-            height,
-            width,
-            params.warps,
-            params.outer_iterations,
-            params.inner_iterations,
-            params.median_filtering,
-            rates.reach,
-            rates.theta,
-            rates.taut,
-            rates.stop,
-        )
-        made += solver.solve_level(*arguments)
+        made += _solve_level(planes, image, work, height, width, params)
         flow = np.stack((u1, u2))
     out[:, :, 0], out[:, :, 1] = u1, u2
+    return made
+
+
+def _solve_level(
+    planes: F32, image: F32, work: Workspace, height: int, width: int, params: TVL1Params
+) -> int:
+    """All warps of a level, in place on the planes of u. Returns the inner iterations made."""
+    rates = Rates.of(height, width, params)
+    rows, corner = work.rows(width, rates), work.corner(width)
+    median = {3: solver.median3, 5: solver.median5}.get(params.median_filtering)
+    made = 0
+    for _ in range(params.warps):
+        solver.warp(planes, image, rows, corner, height, width)
+        for _ in range(params.outer_iterations):
+            if median is not None:
+                median(planes, rows, height, width)
+            inner, change = solver.iterate(
+                planes,
+                rows,
+                height,
+                width,
+                rates.reach,
+                rates.theta,
+                rates.taut,
+                rates.stop,
+                params.inner_iterations,
+            )
+            made += inner
+            if change <= rates.stop:
+                break
     return made
 
 

@@ -5,9 +5,11 @@ one, two or four registers of a vector, and no lane depends on another, so the b
 loops cost twice the time here: LLVM begins each row of the iteration with a hundred comparisons of whether the arrays
 overlap, and leaves the cubic samples scalar.
 
-A *plane* is float32 [H + 4, S], `S` being 16 more than W rounded up to 16: two rows above and below the picture, 16
-columns to its left, and what is left over to its right. Pixel (y, x) stands at [y + 2, x + 16]. The rim of the dual
-field stays zero. Vectors that reach over the right edge write there what nothing reads.
+A level lives in two arrays. `planes` is float32 [11, H + 4, S], `S` being 16 more than W rounded up to 16: two rows
+above and below the picture, 16 columns to its left, and what is left over to its right. Pixel (y, x) of plane n stands
+at [n, y + 2, x + 16]. The rim of the dual field stays zero. Vectors that reach over the right edge write there what
+nothing reads. `rows` is float32 [74, S], single rows of the same width. ``I0``, ``U1`` ... and ``UNIT`` ... say what
+stands where.
 
 "IPOL" is Sanchez Perez, Meinhardt-Llopis, Facciolo, "TV-L1 Optical Flow Estimation", IPOL 2013.
 """
@@ -35,6 +37,11 @@ types: Any = numba.types
 templates: Any = numba.core.typing.templates
 extending: Any = numba.extending
 cgutils: Any = numba.core.cgutils
+
+I0, U1, U2, P11, P12, P21, P22, GX, GY, RHO_C, STEP = range(11)
+PLANES = 11
+UNIT, EDGE, ACROSS, DOWN, SAMPLED, ROOM = 0, 1, 2, 6, 10, 14  # 1, 1, 4, 4, 4 and 60 rows
+ROWS = 74
 
 TOP = 2  # rows of rim above and below a plane
 LEFT = 16  # columns of rim to the left of a plane
@@ -103,23 +110,45 @@ def _spread(builder: Any, value: Any, lanes: int = LANES) -> Any:
     return _shuffle(builder, one, [0] * lanes)
 
 
-def _at(context: Any, builder: Any, kind: Any, array: Any, row: Any, column: Any, vector: Any) -> Any:
-    """The address of `vector` in a C-contiguous 2-D array, without bounds check or wrap-around."""
+def _at(context: Any, builder: Any, kind: Any, array: Any, place: Any, vector: Any) -> Any:
+    """The address of `vector` at an index into a C-contiguous array, without bounds check or wrap-around."""
     view = context.make_array(kind)(context, builder, array)
-    offset = builder.add(builder.mul(row, builder.extract_value(view.shape, 1)), column)
+    offset = place[0]
+    for axis, index in enumerate(place[1:], start=1):
+        offset = builder.add(builder.mul(offset, builder.extract_value(view.shape, axis)), index)
     return builder.bitcast(builder.gep(view.data, [offset]), vector.as_pointer())
 
 
 @_instruction
-def load(_typing: Any, array: Any, row: Any, column: Any) -> Any:
-    """The 16 floats from ``array[row, column]`` on."""
+def load(_typing: Any, planes: Any, plane: Any, row: Any, column: Any) -> Any:
+    """The 16 floats from ``planes[plane, row, column]`` on."""
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.load(
-            _at(context, builder, sig.args[0], args[0], args[1], args[2], ir.VectorType(f32, LANES)), align=4
-        )
+        place = _at(context, builder, sig.args[0], args[0], args[1:], ir.VectorType(f32, LANES))
+        return builder.load(place, align=4)
 
-    return FLOATS(array, INDEX, INDEX), emit
+    return FLOATS(planes, INDEX, INDEX, INDEX), emit
+
+
+@_instruction
+def store(_typing: Any, planes: Any, plane: Any, row: Any, column: Any, value: Any) -> Any:
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _at(context, builder, sig.args[0], args[0], args[1:4], ir.VectorType(f32, LANES))
+        builder.store(args[4], place, align=4)
+        return context.get_dummy_value()
+
+    return NOTHING(planes, INDEX, INDEX, INDEX, FLOATS), emit
+
+
+@_instruction
+def load_row(_typing: Any, rows: Any, row: Any, column: Any) -> Any:
+    """The 16 floats from ``rows[row, column]`` on."""
+
+    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _at(context, builder, sig.args[0], args[0], args[1:], ir.VectorType(f32, LANES))
+        return builder.load(place, align=4)
+
+    return FLOATS(rows, INDEX, INDEX), emit
 
 
 @_instruction
@@ -128,10 +157,8 @@ def load_channel(_typing: Any, array: Any, row: Any, column: Any, channel: Any) 
     first = channel.literal_value
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        wide = builder.load(
-            _at(context, builder, sig.args[0], args[0], args[1], args[2], ir.VectorType(f32, 4 * LANES)),
-            align=4,
-        )
+        place = _at(context, builder, sig.args[0], args[0], args[1:3], ir.VectorType(f32, 4 * LANES))
+        wide = builder.load(place, align=4)
         return _shuffle(builder, wide, [4 * n + first for n in range(LANES)])
 
     return FLOATS(array, INDEX, INDEX, channel), emit
@@ -146,7 +173,8 @@ def load_ranks(_typing: Any, array: Any, row: Any, column: Any, count: Any) -> A
         rows = [builder.add(args[1], i64(n)) for n in range(ranks)]
         kind = ir.VectorType(f32, LANES)
         values = [
-            builder.load(_at(context, builder, sig.args[0], args[0], r, args[2], kind), align=4) for r in rows
+            builder.load(_at(context, builder, sig.args[0], args[0], (r, args[2]), kind), align=4)
+            for r in rows
         ]
         return context.make_tuple(builder, sig.return_type, values)
 
@@ -159,26 +187,12 @@ def store_ranks(_typing: Any, array: Any, row: Any, column: Any, ranks: Any) -> 
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         for n, value in enumerate(cgutils.unpack_tuple(builder, args[3])):
-            place = _at(
-                context, builder, sig.args[0], args[0], builder.add(args[1], i64(n)), args[2], value.type
-            )
+            row = builder.add(args[1], i64(n))
+            place = _at(context, builder, sig.args[0], args[0], (row, args[2]), value.type)
             builder.store(value, place, align=4)
         return context.get_dummy_value()
 
     return NOTHING(array, INDEX, INDEX, ranks), emit
-
-
-@_instruction
-def store(_typing: Any, array: Any, row: Any, column: Any, value: Any) -> Any:
-    def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(
-            args[3],
-            _at(context, builder, sig.args[0], args[0], args[1], args[2], ir.VectorType(f32, LANES)),
-            align=4,
-        )
-        return context.get_dummy_value()
-
-    return NOTHING(array, INDEX, INDEX, FLOATS), emit
 
 
 @_instruction
@@ -187,9 +201,7 @@ def store_whole(_typing: Any, array: Any, row: Any, column: Any, value: Any) -> 
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         whole = builder.fptosi(args[3], ir.VectorType(i32, LANES))
-        builder.store(
-            whole, _at(context, builder, sig.args[0], args[0], args[1], args[2], whole.type), align=4
-        )
+        builder.store(whole, _at(context, builder, sig.args[0], args[0], args[1:3], whole.type), align=4)
         return context.get_dummy_value()
 
     return NOTHING(array, INDEX, INDEX, FLOATS), emit
@@ -331,87 +343,90 @@ def merged(_typing: Any, a: Any, b: Any) -> Any:
 
 
 @_inlined
-def _update_u(
-    u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, gx: F32, gy: F32, rho_c: F32, step: F32,
-    unit: F32, y: int, x: int, reach: np.float32, theta: np.float32, sums: Any,
-) -> Any:  # fmt: skip
+def _update_u(planes: F32, rows: F32, y: int, x: int, reach: np.float32, theta: np.float32, sums: Any) -> Any:
     """Threshold the residual along the gradient (the operator TH of IPOL, as one clamp), then ``u = v + theta div p``."""
-    a, b = load(u1, y, x), load(u2, y, x)
-    ix, iy = load(gx, y, x), load(gy, y, x)
-    along = (load(rho_c, y, x) + (ix * a + iy * b)) * load(step, y, x)
+    a, b = load(planes, U1, y, x), load(planes, U2, y, x)
+    ix, iy = load(planes, GX, y, x), load(planes, GY, y, x)
+    along = (load(planes, RHO_C, y, x) + (ix * a + iy * b)) * load(planes, STEP, y, x)
     along = lo(hi(along, spread(-reach)), spread(reach))
-    div1 = (load(p11, y, x) - load(p11, y, x - 1)) + (load(p12, y, x) - load(p12, y - 1, x))
-    div2 = (load(p21, y, x) - load(p21, y, x - 1)) + (load(p22, y, x) - load(p22, y - 1, x))
+    div1 = (load(planes, P11, y, x) - load(planes, P11, y, x - 1)) + (
+        load(planes, P12, y, x) - load(planes, P12, y - 1, x)
+    )
+    div2 = (load(planes, P21, y, x) - load(planes, P21, y, x - 1)) + (
+        load(planes, P22, y, x) - load(planes, P22, y - 1, x)
+    )
     new_a = (a + along * ix) + spread(theta) * div1
     new_b = (b + along * iy) + spread(theta) * div2
-    store(u1, y, x, new_a)
-    store(u2, y, x, new_b)
+    store(planes, U1, y, x, new_a)
+    store(planes, U2, y, x, new_b)
     da, db = new_a - a, new_b - b
-    change = (da * da + db * db) * load(unit, 0, x) + spread(HALF)
+    change = (da * da + db * db) * load_row(rows, UNIT, x) + spread(HALF)
     return tally(sums, lo(change, spread(CHANGE_CAP)))
 
 
 @_inlined
-def _update_p(
-    u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, across: F32, down: np.float32, y: int, x: int
-) -> None:
+def _update_p(planes: F32, rows: F32, down: np.float32, y: int, x: int) -> None:
     """``p = (p + G) / (1 + |G|)`` with ``G = tau/theta grad u``: a step of the dual fixed point.
 
-    `across` and `down` are tau/theta, and 0 where the forward difference would leave the picture.
+    The row `EDGE` and `down` are tau/theta, and 0 where the forward difference would leave the picture.
     """
-    a, b, right, below, one = load(u1, y, x), load(u2, y, x), load(across, 0, x), spread(down), spread(ONE)
-    ax, ay = right * (load(u1, y, x + 1) - a), below * (load(u1, y + 1, x) - a)
-    bx, by = right * (load(u2, y, x + 1) - b), below * (load(u2, y + 1, x) - b)
+    a, b, one = load(planes, U1, y, x), load(planes, U2, y, x), spread(ONE)
+    right, below = load_row(rows, EDGE, x), spread(down)
+    ax, ay = right * (load(planes, U1, y, x + 1) - a), below * (load(planes, U1, y + 1, x) - a)
+    bx, by = right * (load(planes, U2, y, x + 1) - b), below * (load(planes, U2, y + 1, x) - b)
     shrink_a = one / (one + root(ax * ax + ay * ay))
     shrink_b = one / (one + root(bx * bx + by * by))
-    store(p11, y, x, (load(p11, y, x) + ax) * shrink_a)
-    store(p12, y, x, (load(p12, y, x) + ay) * shrink_a)
-    store(p21, y, x, (load(p21, y, x) + bx) * shrink_b)
-    store(p22, y, x, (load(p22, y, x) + by) * shrink_b)
+    store(planes, P11, y, x, (load(planes, P11, y, x) + ax) * shrink_a)
+    store(planes, P12, y, x, (load(planes, P12, y, x) + ay) * shrink_a)
+    store(planes, P21, y, x, (load(planes, P21, y, x) + bx) * shrink_b)
+    store(planes, P22, y, x, (load(planes, P22, y, x) + by) * shrink_b)
 
 
 @kernel
 def iterate(
-    u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, gx: F32, gy: F32, rho_c: F32, step: F32,
-    unit: F32, edge: F32, H: int, W: int, reach: np.float32, theta: np.float32, taut: np.float32,
-) -> int:  # fmt: skip
-    """One inner iteration in place; returns the summed squared change of u in the whole units of `unit`.
+    planes: F32, rows: F32, H: int, W: int, reach: np.float32, theta: np.float32, taut: np.float32,
+    stop: int, most: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Inner iterations in place, until one changes u by `stop` or less, or `most` are made.
+
+    Returns how many, and the last one's summed squared change of u in the whole units of the row `UNIT`.
 
     When row y of u is new, p of row y - 1 could follow at once. It follows one row later, so that no row waits for what
     the row before has just stored.
     """
-    sums = no_sums()
     first, last = TOP, H + TOP - 1
-    for y in range(first, last + 3):
-        down = taut if y - 2 < last else ZERO
-        for x in range(LEFT, LEFT + W, LANES):
-            if y <= last:
-                sums = _update_u(
-                    u1, u2, p11, p12, p21, p22, gx, gy, rho_c, step, unit, y, x, reach, theta, sums
-                )  # fmt: skip
-            if y - 2 >= first:
-                _update_p(u1, u2, p11, p12, p21, p22, edge, down, y - 2, x)
-    total: int = total_of(sums)
-    return total
+    made, change = 0, stop + 1
+    while made < most and change > stop:
+        sums = no_sums()
+        for y in range(first, last + 3):
+            down = taut if y - 2 < last else ZERO
+            for x in range(LEFT, LEFT + W, LANES):
+                if y <= last:
+                    sums = _update_u(planes, rows, y, x, reach, theta, sums)
+                if y - 2 >= first:
+                    _update_p(planes, rows, down, y - 2, x)
+        change = total_of(sums)
+        made += 1
+    return made, change
 
 
 # ------------------------------------------------------------------------------------------ the median filter
 
 
 @_inlined
-def _replicate(u: F32, y: int, W: int) -> None:
+def _replicate(planes: F32, n: int, y: int, W: int) -> None:
     """Give the pixels beside row y of the picture the value of its border."""
-    u[y, LEFT - 1] = u[y, LEFT - 2] = u[y, LEFT]
-    u[y, LEFT + W] = u[y, LEFT + W + 1] = u[y, LEFT + W - 1]
+    planes[n, y, LEFT - 1] = planes[n, y, LEFT - 2] = planes[n, y, LEFT]
+    planes[n, y, LEFT + W] = planes[n, y, LEFT + W + 1] = planes[n, y, LEFT + W - 1]
 
 
 @_inlined
-def _sort_row(u: F32, room: F32, y: int, W: int, slot: int) -> None:
-    """Sort the five pixels about each pixel of row y into five rows of `room`."""
+def _sort_row(planes: F32, n: int, rows: F32, y: int, W: int, slot: int) -> None:
+    """Sort the five pixels about each pixel of row y into five rows of `rows`."""
     for x in range(LEFT, LEFT + W, LANES):
-        a, b, c = (load(u, y, x - 2),), (load(u, y, x - 1),), (load(u, y, x),)
-        d, e = (load(u, y, x + 1),), (load(u, y, x + 2),)
-        store_ranks(room, slot, x, merged(merged(a, b), merged(c, merged(d, e))))
+        a, b, c = (load(planes, n, y, x - 2),), (load(planes, n, y, x - 1),), (load(planes, n, y, x),)
+        d, e = (load(planes, n, y, x + 1),), (load(planes, n, y, x + 2),)
+        store_ranks(rows, slot, x, merged(merged(a, b), merged(c, merged(d, e))))
 
 
 @_inlined
@@ -422,51 +437,57 @@ def _median_with(s: Any, c: Any) -> Any:
 
 
 @kernel
-def median5(u: F32, room: F32, H: int, W: int) -> None:
-    """5 x 5 median of a plane in place, border replicated; `room` is 60 rows of a plane.
+def median5(planes: F32, rows: F32, H: int, W: int) -> None:
+    """5 x 5 median of both planes of u in place, border replicated.
 
     Two rows of medians at a time. Their windows share four rows, and the next two share two of these again: a pair of
     sorted rows is merged once, two pairs once for two medians, and of those 20 only ranks 8 to 13 can be the 13th of
     25. That one is found among these six and the five of the window's own row.
     """
     first, last = TOP, H + TOP - 1
-    for y in range(first, last + 1):
-        _replicate(u, y, W)
     # Eight slots of five sorted rows, taken in turn, and two slots of ten for a merged pair.
-    for y in range(first - 2, first + 2):
-        _sort_row(u, room, min(max(y, first), last), W, y % 8 * 5)
-    for x in range(LEFT, LEFT + W, LANES):
-        upper, lower = load_ranks(room, (first - 1) % 8 * 5, x, 5), load_ranks(room, first % 8 * 5, x, 5)
-        store_ranks(room, 40 + first // 2 % 2 * 10, x, merged(upper, lower))
-    for y in range(first, last + 1, 2):
-        _sort_row(u, room, min(y + 2, last), W, (y + 2) % 8 * 5)
-        _sort_row(u, room, min(y + 3, last), W, (y + 3) % 8 * 5)
-        above, row1, row2, below = (y - 2) % 8 * 5, (y + 1) % 8 * 5, (y + 2) % 8 * 5, (y + 3) % 8 * 5
-        old, new = 40 + y // 2 % 2 * 10, 40 + (y // 2 + 1) % 2 * 10
+    pairs = ROOM + 40
+    for n in range(U1, U2 + 1):
+        for y in range(first, last + 1):
+            _replicate(planes, n, y, W)
+        for y in range(first - 2, first + 2):
+            _sort_row(planes, n, rows, min(max(y, first), last), W, ROOM + y % 8 * 5)
         for x in range(LEFT, LEFT + W, LANES):
-            pair = merged(load_ranks(room, row1, x, 5), load_ranks(room, row2, x, 5))
-            store_ranks(room, new, x, pair)
-            shared = merged(load_ranks(room, old, x, 10), pair)[7:13]
-            store(u, y, x, _median_with(shared, load_ranks(room, above, x, 5)))
-            # Below the last row this writes to the rim.
-            store(u, y + 1, x, _median_with(shared, load_ranks(room, below, x, 5)))
+            upper = load_ranks(rows, ROOM + (first - 1) % 8 * 5, x, 5)
+            lower = load_ranks(rows, ROOM + first % 8 * 5, x, 5)
+            store_ranks(rows, pairs + first // 2 % 2 * 10, x, merged(upper, lower))
+        for y in range(first, last + 1, 2):
+            above, row1 = ROOM + (y - 2) % 8 * 5, ROOM + (y + 1) % 8 * 5
+            row2, below = ROOM + (y + 2) % 8 * 5, ROOM + (y + 3) % 8 * 5
+            old, new = pairs + y // 2 % 2 * 10, pairs + (y // 2 + 1) % 2 * 10
+            _sort_row(planes, n, rows, min(y + 2, last), W, row2)
+            _sort_row(planes, n, rows, min(y + 3, last), W, below)
+            for x in range(LEFT, LEFT + W, LANES):
+                pair = merged(load_ranks(rows, row1, x, 5), load_ranks(rows, row2, x, 5))
+                store_ranks(rows, new, x, pair)
+                shared = merged(load_ranks(rows, old, x, 10), pair)[7:13]
+                store(planes, n, y, x, _median_with(shared, load_ranks(rows, above, x, 5)))
+                # Below the last row this writes to the rim.
+                store(planes, n, y + 1, x, _median_with(shared, load_ranks(rows, below, x, 5)))
 
 
 @kernel
-def median3(u: F32, room: F32, H: int, W: int) -> None:
-    """3 x 3 median of a plane in place, border replicated; `room` is 60 rows of a plane."""
+def median3(planes: F32, rows: F32, H: int, W: int) -> None:
+    """3 x 3 median of both planes of u in place, border replicated."""
     first, last = TOP, H + TOP - 1
-    for y in range(first, last + 1):
-        _replicate(u, y, W)
-    for y in range(first - 1, last + 2):
-        row, slot = min(max(y, first), last), y % 3 * 3
-        for x in range(LEFT, LEFT + W, LANES):
-            a, b, c = (load(u, row, x - 1),), (load(u, row, x),), (load(u, row, x + 1),)
-            store_ranks(room, slot, x, merged(merged(a, b), c))
-        if y > first:
+    for n in range(U1, U2 + 1):
+        for y in range(first, last + 1):
+            _replicate(planes, n, y, W)
+        for y in range(first - 1, last + 2):
+            row, slot = min(max(y, first), last), ROOM + y % 3 * 3
             for x in range(LEFT, LEFT + W, LANES):
-                a, b = load_ranks(room, 0, x, 3), load_ranks(room, 3, x, 3)
-                store(u, y - 1, x, merged(merged(a, b), load_ranks(room, 6, x, 3))[4])
+                a, b = (load(planes, n, row, x - 1),), (load(planes, n, row, x),)
+                store_ranks(rows, slot, x, merged(merged(a, b), (load(planes, n, row, x + 1),)))
+            if y > first:
+                for x in range(LEFT, LEFT + W, LANES):
+                    a, b = load_ranks(rows, ROOM, x, 3), load_ranks(rows, ROOM + 3, x, 3)
+                    ranks = merged(merged(a, b), load_ranks(rows, ROOM + 6, x, 3))
+                    store(planes, n, y - 1, x, ranks[4])
 
 
 # ------------------------------------------------------------------------------------------ the warp
@@ -486,118 +507,76 @@ def gradients(image: F32, rimmed: F32) -> None:
 
 
 @_instruction
-def _blend_4x4(
-    _typing: Any, image: Any, row: Any, column: Any, across: Any, down: Any, x: Any, sampled: Any, at: Any
-) -> Any:
-    """Blend the 4 x 4 pixels of four channels from ``image[row, column]`` on into ``sampled[0, at : at + 4]``.
+def _blend_4x4(_typing: Any, image: Any, row: Any, column: Any, rows: Any, x: Any, at: Any) -> Any:
+    """Blend the 4 x 4 pixels of four channels from ``image[row, column]`` on into ``rows[SAMPLED, at : at + 4]``.
 
-    A row of four pixels is one vector: the rows are blended with the weights ``down[:, x]``, then the four pixels of
-    the result with ``across[:, x]``.
+    A row of four pixels is one vector: the rows are blended with the weights `DOWN` at x, then the four pixels of the
+    result with the weights `ACROSS`.
     """
 
     def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        def weight(n: int, rows: int, lanes: int) -> Any:
-            place = _at(context, builder, sig.args[rows], args[rows], i64(n), args[5], f32)
+        def weight(n: int, lanes: int) -> Any:
+            place = _at(context, builder, sig.args[3], args[3], (i64(n), args[4]), f32)
             return _spread(builder, builder.load(place), lanes)
 
         def pixels(n: int) -> Any:
             line = builder.add(args[1], i64(n))
-            place = _at(context, builder, sig.args[0], args[0], line, args[2], ir.VectorType(f32, LANES))
+            place = _at(context, builder, sig.args[0], args[0], (line, args[2]), ir.VectorType(f32, LANES))
             return builder.load(place, align=4)
 
-        column = builder.fmul(weight(0, 4, LANES), pixels(0))
+        column = builder.fmul(weight(DOWN, LANES), pixels(0))
         for n in range(1, 4):
-            column = builder.fadd(column, builder.fmul(weight(n, 4, LANES), pixels(n)))
+            column = builder.fadd(column, builder.fmul(weight(DOWN + n, LANES), pixels(n)))
         quarters = [_shuffle(builder, column, [4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3]) for n in range(4)]
-        pixel = builder.fmul(weight(0, 3, 4), quarters[0])
+        pixel = builder.fmul(weight(ACROSS, 4), quarters[0])
         for n in range(1, 4):
-            pixel = builder.fadd(pixel, builder.fmul(weight(n, 3, 4), quarters[n]))
-        builder.store(
-            pixel, _at(context, builder, sig.args[6], args[6], i64(0), args[7], pixel.type), align=4
-        )
+            pixel = builder.fadd(pixel, builder.fmul(weight(ACROSS + n, 4), quarters[n]))
+        place = _at(context, builder, sig.args[3], args[3], (i64(SAMPLED), args[5]), pixel.type)
+        builder.store(pixel, place, align=4)
         return context.get_dummy_value()
 
-    return NOTHING(image, INDEX, INDEX, across, down, INDEX, sampled, INDEX), emit
+    return NOTHING(image, INDEX, INDEX, rows, INDEX, INDEX), emit
 
 
 @_inlined
-def _cubic_weights(weights: F32, x: int, t: Any) -> None:
+def _cubic_weights(rows: F32, row: int, x: int, t: Any) -> None:
     """The four weights of cubic convolution (Keys 1981, a = A) at the distance t from the second tap."""
     one, a, a2, a3 = spread(ONE), spread(CUBIC), spread(CUBIC + TWO), spread(CUBIC + THREE)
     far, rest = t + one, one - t
     w0 = ((a * far - spread(FIVE_A)) * far + spread(EIGHT_A)) * far - spread(FOUR_A)
     w1 = (a2 * t - a3) * t * t + one
     w2 = (a2 * rest - a3) * rest * rest + one
-    store_ranks(weights, 0, x, (w0, w1, w2, one - w0 - w1 - w2))
+    store_ranks(rows, row, x, (w0, w1, w2, one - w0 - w1 - w2))
 
 
 @kernel
-def warp(
-    I0: F32, I1: F32, u1: F32, u2: F32, gx: F32, gy: F32, rho_c: F32, step: F32,
-    corner: I32, across: F32, down: F32, sampled: F32, H: int, W: int,
-) -> None:  # fmt: skip
+def warp(planes: F32, image: F32, rows: F32, corner: I32, H: int, W: int) -> None:
     """Sample I1 and its gradient at x + u by cubic interpolation; precompute what the iterations need of them.
 
     ``rho_c = I1w - gx u1 - gy u2 - I0`` and ``step = -1 / |grad|^2``, 0 where the gradient vanishes.
-    `I1` is what `gradients` made. Room for a row: `corner` int32 [2, S], `across` and `down` float32 [4, S], `sampled`
-    float32 [1, 4 S], zeros.
+    `image` is I1 as `gradients` made it; `corner` is room for int32 [2, S].
     """
     one, zero, rim = spread(ONE), spread(ZERO), spread(THREE)
     for y in range(TOP, H + TOP):
         for x in range(LEFT, LEFT + W, LANES):
             # Beyond these bounds all taps lie in the rim of zeros, as they do at the bound.
-            px = count_from(np.float32(x - LEFT)) + load(u1, y, x)
-            py = spread(np.float32(y - TOP)) + load(u2, y, x)
+            px = count_from(np.float32(x - LEFT)) + load(planes, U1, y, x)
+            py = spread(np.float32(y - TOP)) + load(planes, U2, y, x)
             px = lo(hi(spread(-THREE), px), spread(np.float32(W + 1)))
             py = lo(hi(spread(-THREE), py), spread(np.float32(H + 1)))
             left, top = floor(px), floor(py)
-            _cubic_weights(across, x, px - left)
-            _cubic_weights(down, x, py - top)
+            _cubic_weights(rows, ACROSS, x, px - left)
+            _cubic_weights(rows, DOWN, x, py - top)
             store_whole(corner, 0, x, left + rim)
             store_whole(corner, 1, x, top + rim)
         for x in range(LEFT, LEFT + W):
-            _blend_4x4(I1, corner[1, x], 4 * corner[0, x], across, down, x, sampled, 4 * x)
+            _blend_4x4(image, corner[1, x], 4 * corner[0, x], rows, x, 4 * x)
         for x in range(LEFT, LEFT + W, LANES):
-            value, ix, iy = (
-                load_channel(sampled, 0, 4 * x, 0),
-                load_channel(sampled, 0, 4 * x, 1),
-                load_channel(sampled, 0, 4 * x, 2),
-            )
+            value = load_channel(rows, SAMPLED, 4 * x, 0)
+            ix, iy = load_channel(rows, SAMPLED, 4 * x, 1), load_channel(rows, SAMPLED, 4 * x, 2)
             grad = ix * ix + iy * iy
-            store(gx, y, x, ix)
-            store(gy, y, x, iy)
-            store(rho_c, y, x, ((value - ix * load(u1, y, x)) - iy * load(u2, y, x)) - load(I0, y, x))
-            store(step, y, x, where_above(grad, spread(EPS), (zero - one) / grad, zero))
-
-
-# ------------------------------------------------------------------------------------------ a level
-
-
-@kernel
-def solve_level(
-    I0: F32, I1: F32, u1: F32, u2: F32, p11: F32, p12: F32, p21: F32, p22: F32, gx: F32, gy: F32, rho_c: F32, step: F32,
-    unit: F32, edge: F32, corner: I32, across: F32, down: F32, sampled: F32, room: F32, H: int, W: int,
-    warps: int, outer_iterations: int, inner_iterations: int, median: int,
-    reach: np.float32, theta: np.float32, taut: np.float32, stop: int,
-) -> int:  # fmt: skip
-    """All warps of a level in place on u1 and u2. Returns the inner iterations made."""
-    made = 0
-    for _ in range(warps):
-        warp(I0, I1, u1, u2, gx, gy, rho_c, step, corner, across, down, sampled, H, W)
-        change = stop + 1
-        outer = 0
-        while outer < outer_iterations and change > stop:
-            for u in (u1, u2):
-                if median == 5:
-                    median5(u, room, H, W)
-                elif median == 3:
-                    median3(u, room, H, W)
-            inner = 0
-            while inner < inner_iterations and change > stop:
-                change = iterate(
-                    u1, u2, p11, p12, p21, p22, gx, gy, rho_c, step, unit, edge, H, W, reach, theta, taut
-                )  # fmt: skip
-                inner += 1
-            made += inner
-            outer += 1
-    return made
+            store(planes, GX, y, x, ix)
+            store(planes, GY, y, x, iy)
+            rho_c = (value - ix * load(planes, U1, y, x)) - iy * load(planes, U2, y, x)
+            store(planes, RHO_C, y, x, rho_c - load(planes, I0, y, x))
+            store(planes, STEP, y, x, where_above(grad, spread(EPS), (zero - one) / grad, zero))

@@ -27,6 +27,7 @@ import numpy as np
 from vstats.kernels import ops
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import flow, solver
+from vstats.kernels.levels import Rates
 from vstats.pipeline.decode import decode_frames
 from vstats.pipeline.flow_colour import flow_to_rgb
 
@@ -121,37 +122,35 @@ def agreement(a: Any, b: Any) -> tuple[float, float, float]:
 
 
 @numba.njit(error_model="numpy")
-def _roots_and_quotients(a: Any, b: Any, rounds: int) -> None:
+def _roots_and_quotients(both: Any, rounds: int) -> None:
     one = solver.spread(np.float32(1))
     for _ in range(rounds):
-        for x in range(0, a.shape[1], solver.LANES):
-            solver.store(a, 0, x, one / (one + solver.root(solver.load(a, 0, x))))
-            solver.store(b, 0, x, one / (one + solver.root(solver.load(b, 0, x))))
+        for x in range(0, both.shape[2], solver.LANES):
+            for n in range(2):
+                solver.store(both, n, 0, x, one / (one + solver.root(solver.load(both, n, 0, x))))
 
 
 def ns_per_pixel_bound() -> float:
     """Return the time of two float32 square roots and two divisions, from the first-level cache."""
-    a, b = np.random.default_rng(0).random((2, 1, 1024), np.float32)
-    _roots_and_quotients(a, b, 1)
-    return min(seconds(_roots_and_quotients, a, b, 2000)[0] for _ in range(9)) / 2000 / 1024 * 1e9
+    both = np.random.default_rng(0).random((2, 1, 1024), np.float32)
+    _roots_and_quotients(both, 1)
+    return min(seconds(_roots_and_quotients, both, 2000)[0] for _ in range(9)) / 2000 / 1024 * 1e9
 
 
 def ns_per_pixel_iteration(height: int, width: int) -> float:
     """Return the time of the inner iteration alone."""
-    work = flow.Workspace(height, width)
-    planes = work.planes(height, width)
-    unit, edge = work.rows(width, 1e5, 0.25 / 0.3)[:2]
+    work, rates = flow.Workspace(height, width), Rates.of(height, width, TVL1Params())
+    planes, rows = work.planes(height, width), work.rows(width, rates)
+    inside = planes[:, solver.TOP : -solver.TOP, solver.LEFT : solver.LEFT + width]
+    shape = (3, height, width)
     rng = np.random.default_rng(0)
-    inside = np.s_[solver.TOP : solver.TOP + height, solver.LEFT : solver.LEFT + width]
-    for plane in (*planes[1:3], *planes[7:10]):
-        plane[inside] = rng.normal(0, 10, (height, width))
-    planes[10][inside] = -1 / (planes[7][inside] ** 2 + planes[8][inside] ** 2)
-    rates = np.float32(0.045), np.float32(0.3), np.float32(0.25 / 0.3)
+    inside[solver.U1 : solver.P11] = rng.normal(0, 10, shape)[:2]
+    inside[solver.GX : solver.STEP] = rng.normal(0, 10, shape)
+    inside[solver.STEP] = -1 / (inside[solver.GX] ** 2 + inside[solver.GY] ** 2)
     rounds = 4_000_000 // (height * width)
 
     def run() -> None:
-        for _ in range(rounds):
-            solver.iterate(*planes[1:], unit, edge, height, width, *rates)
+        solver.iterate(planes, rows, height, width, rates.reach, rates.theta, rates.taut, -1, rounds)
 
     run()
     return min(seconds(run)[0] for _ in range(9)) / rounds / (height * width) * 1e9
