@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from vstats.kernels.cpu_backend import CPU
 from vstats.kernels.cuda import flow, source
 from vstats.kernels.cuda_backend import CUDA
 from vstats.kernels.errors import DeviceLost
+from vstats.pipeline.decode import decode_frames
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulator is compiled with g++")
 
@@ -65,6 +67,15 @@ def test_every_parameter_and_small_pictures(params: TVL1Params, size: tuple[int,
     for offered in ({}, {"largest_team": 3, "shared_bytes": 3500}):
         found = flow.tvl1(EmulatedDevice(4, **offered), [frames], params)[0]
         assert same_bits(found, ops.tvl1(frames, params))
+
+
+def test_a_real_pair_in_the_teams_of_an_h100(data_dir: Path) -> None:
+    video = data_dir / "videos" / "k400like_armwrestling.mp4"
+    rgb = np.stack([frame for frame, _ in islice(decode_frames(str(video)), 20, 22)])
+    gray = ops.rgb_to_gray(ops.resize_area(rgb, (128, 171)))
+    device = EmulatedDevice(6, largest_team=8, shared_bytes=227 << 10)
+    assert same_bits(flow.tvl1(device, [gray], TVL1Params())[0], ops.tvl1(gray))
+    assert [team for name, team in device.launches if name == "solve_shared"] == [1, 2, 2, 3, 4]
 
 
 def test_a_batch_is_cut_where_memory_ends() -> None:
