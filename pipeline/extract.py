@@ -151,8 +151,6 @@ def _compute(
         _remove_store(place)
     place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
     tally = Tally(run.tolerated(len(manifest.rows)))
-    if run.workers:
-        shard.warm_up(config)
     paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
         if _existing(place) != "planned":
@@ -171,6 +169,9 @@ def _compute(
         else:
             planned = Store.open(place, incomplete=True).failures()
             tally.add(f.key for f in planned if f.status == "failed" and not f.rows)
+        if run.workers:  # one worker compiles, the others find it in the cache
+            for _ in executor.run(shard.warm_up, [config]):
+                pass
         computed = 0
         for _ in range(3):
             computed += shards.run_shards(place, executor, progress, run, lock, tally)

@@ -310,7 +310,7 @@ def _failure(video: VideoRows, rows: Sequence[int], stage: str, error: str, mess
 
 
 def warm_up(config: ExtractConfig) -> None:
-    """Compile every kernel that `config` uses, so that workers started afterwards find them in the cache."""
+    """Compile every kernel that `config` uses, so that other processes find them in the cache."""
     height, width = config.working
     frames = np.zeros((config.frames_needed, height, width, 3), np.uint8)
     frames[:, ::2] = 255

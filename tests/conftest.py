@@ -14,6 +14,16 @@ import pytest
 from tests import s3
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Take one process more than there are cores: tests wait for disks, clusters and timeouts too."""
+    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Return the folder of real clips."""
@@ -31,6 +41,13 @@ def golden_dir(data_dir: Path) -> Path:
     folder = data_dir.parent / "golden"
     assert (folder / "released_labels.npz").is_file(), f"{folder} has no released_labels.npz"
     return folder
+
+
+@pytest.fixture(scope="session")
+def numba_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for kernels compiled for other CPUs than this one, shared by all tests of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "numba"
 
 
 @pytest.fixture(scope="session")

@@ -122,6 +122,7 @@ def test_style() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_types(tmp_path: Path) -> None:
     # The folders under their package's name: mypy sees them as users import them, however vstats is installed.
     (tmp_path / "vstats").mkdir()

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,41 +19,69 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+SECTIONS = [
+    ("Label your own videos", "See a label", "Read a store in five lines"),
+    ("On a cluster",),
+    ("The kernels, for your own arrays", "Train from a store"),
+]
+"""Sections with commands or Python; those of a line follow one another in one folder."""
+
+
+def sections() -> dict[str, str]:
+    """Return the text of every section by its title."""
+    parts = re.split(r"^## (.*)\n", README, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
     """A folder such as a new user has: some videos, and a data set with its official kind of list."""
-    folder = tmp_path_factory.mktemp("desk")
-    (folder / "videos").mkdir()
-    videos.write_video(folder / "videos" / "right.mkv", videos.moving_square("right", 13, 17))
-    videos.write_video(folder / "videos" / "turning.mkv", videos.rotating(18))
-    clips = folder / "UCF-101" / "Swing"
+    (tmp_path / "videos").mkdir()
+    videos.write_video(tmp_path / "videos" / "right.mkv", videos.moving_square("right", 13, 17))
+    videos.write_video(tmp_path / "videos" / "turning.mkv", videos.rotating(18))
+    clips = tmp_path / "UCF-101" / "Swing"
     clips.mkdir(parents=True)
     videos.write_video(clips / "v_Swing_g01_c01.avi", videos.moving_square("down", 6, 18, size=10))
-    (folder / "trainlist01.txt").write_bytes(b"Swing/v_Swing_g01_c01.avi 1\r\n")
-    return folder
+    (tmp_path / "trainlist01.txt").write_bytes(b"Swing/v_Swing_g01_c01.avi 1\r\n")
+    return tmp_path
 
 
-def test_the_shell_commands_and_the_python(desk: Path) -> None:
-    assert len(blocks("bash")) >= 2
-    assert len(blocks("python")) >= 2
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """Let every command find one core and start one worker: each costs a second, and more would show nothing more."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(cores)[mine % len(cores)]})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("one_core")
+@pytest.mark.parametrize("titles", SECTIONS, ids=lambda titles: titles[0])
+def test_the_shell_commands_and_the_python(desk: Path, titles: tuple[str, ...]) -> None:
+    text = "".join(sections()[title] for title in titles)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for block in blocks("bash"):
+    for language, block in re.findall(r"^```(bash|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        command = ["bash", "-euo", "pipefail", "-c"] if language == "bash" else [sys.executable, "-c"]
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
-            cwd=desk,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+            [*command, block], cwd=desk, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
         if "dask worker" not in block:  # Dask says so when its workers are stopped
             assert "Traceback" not in done.stderr
-    for block in blocks("python"):
-        done = subprocess.run(
-            [sys.executable, "-c", block], cwd=desk, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def test_no_command_and_no_python_is_left_out() -> None:
+    told = [
+        title for title, text in sections().items() if re.search(r"^```(bash|python)$", text, re.MULTILINE)
+    ]
+    assert sorted(told) == sorted(title for titles in SECTIONS for title in titles)
+    assert len(blocks("bash")) >= 2
+    assert len(blocks("python")) >= 2
 
 
 def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:

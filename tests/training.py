@@ -33,10 +33,10 @@ def make_videos(folder: Path) -> Path:
     return folder
 
 
-def make_store(source: Path, path: Path, **changes: Any) -> Store:
+def make_store(source: Path, path: Path, *, shard_size: int = 16, **changes: Any) -> Store:
     """Label the videos of `source` into a store at `path`."""
     extract(
-        [str(source / "list.txt")], path, ExtractConfig(**{**CONFIG, **changes}), RunConfig(shard_size=16),
+        [str(source / "list.txt")], path, ExtractConfig(**{**CONFIG, **changes}), RunConfig(shard_size=shard_size),
         root=str(source), classes=str(source / "classes.txt"),
     )  # fmt: skip
     return Store.open(path)

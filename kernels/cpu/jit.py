@@ -23,7 +23,7 @@ _njit: Any = numba.njit
 _event: Any = numba.core.event
 
 
-class _CollectLater(numba.core.event.Listener):
+class _CollectLater(numba.core.event.Listener):  # type: ignore[misc]
     """Pauses the garbage collector while Numba compiles: a fifth of the time would go into searching its live objects."""
 
     def __init__(self) -> None:

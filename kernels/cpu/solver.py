@@ -450,25 +450,21 @@ def median5(planes: F32, rows: F32, H: int, W: int) -> None:
     for n in range(U1, U2 + 1):
         for y in range(first, last + 1):
             _replicate(planes, n, y, W)
-        for y in range(first - 2, first + 2):
-            _sort_row(planes, n, rows, min(max(y, first), last), W, ROOM + y % 8 * 5)
-        for x in range(LEFT, LEFT + W, LANES):
-            upper = load_ranks(rows, ROOM + (first - 1) % 8 * 5, x, 5)
-            lower = load_ranks(rows, ROOM + first % 8 * 5, x, 5)
-            store_ranks(rows, pairs + first // 2 % 2 * 10, x, merged(upper, lower))
-        for y in range(first, last + 1, 2):
-            above, row1 = ROOM + (y - 2) % 8 * 5, ROOM + (y + 1) % 8 * 5
-            row2, below = ROOM + (y + 2) % 8 * 5, ROOM + (y + 3) % 8 * 5
-            old, new = pairs + y // 2 % 2 * 10, pairs + (y // 2 + 1) % 2 * 10
-            _sort_row(planes, n, rows, min(y + 2, last), W, row2)
-            _sort_row(planes, n, rows, min(y + 3, last), W, below)
-            for x in range(LEFT, LEFT + W, LANES):
-                pair = merged(load_ranks(rows, row1, x, 5), load_ranks(rows, row2, x, 5))
-                store_ranks(rows, new, x, pair)
-                shared = merged(load_ranks(rows, old, x, 10), pair)[7:13]
-                store(planes, n, y, x, _median_with(shared, load_ranks(rows, above, x, 5)))
-                # Below the last row this writes to the rim.
-                store(planes, n, y + 1, x, _median_with(shared, load_ranks(rows, below, x, 5)))
+        for y in range(first - 4, last + 1, 2):
+            for below in range(y + 2, y + 4):
+                _sort_row(planes, n, rows, min(max(below, first), last), W, ROOM + below % 8 * 5)
+            if y >= first - 2:
+                above, row1 = ROOM + (y - 2) % 8 * 5, ROOM + (y + 1) % 8 * 5
+                row2, row3 = ROOM + (y + 2) % 8 * 5, ROOM + (y + 3) % 8 * 5
+                old, new = pairs + y // 2 % 2 * 10, pairs + (y // 2 + 1) % 2 * 10
+                for x in range(LEFT, LEFT + W, LANES):
+                    pair = merged(load_ranks(rows, row1, x, 5), load_ranks(rows, row2, x, 5))
+                    store_ranks(rows, new, x, pair)
+                    if y >= first:
+                        shared = merged(load_ranks(rows, old, x, 10), pair)[7:13]
+                        store(planes, n, y, x, _median_with(shared, load_ranks(rows, above, x, 5)))
+                        # Below the last row this writes to the rim.
+                        store(planes, n, y + 1, x, _median_with(shared, load_ranks(rows, row3, x, 5)))
 
 
 @kernel

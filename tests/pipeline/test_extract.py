@@ -148,7 +148,9 @@ def test_sigint_ends_with_130_and_how_to_go_on(folder: Path, tmp_path: Path) -> 
         sys.executable, "-m", "vstats.cli", "extract", str(folder), "-o", str(store), "--clip-step", "1",
         "--flow", "farneback", "--workers", "1", "--shard-size", "1",
     ]  # fmt: skip
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would not
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, heeded)
     deadline = time.monotonic() + 60
     while not list(store.glob("ledger/*.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)

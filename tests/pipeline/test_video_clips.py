@@ -31,7 +31,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """204 rows: 3 videos, their clips, 5 crops at random places and their mirror images."""
     path = tmp_path_factory.mktemp("stores") / "a.vstats"
-    return make_store(source, path, clips_per_video=7, crops="random:5")
+    return make_store(source, path, shard_size=70, clips_per_video=7, crops="random:5")
 
 
 def check_recomputed(store: Store, source: Path) -> None:
