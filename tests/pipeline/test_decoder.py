@@ -98,7 +98,7 @@ def test_errors_come_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("segfault", r"crashed on it \(ended by SIGSEGV\)"),
+        ("segfault", r"crashed on it 3 times \(ended by SIGSEGV\)"),
         ("hang", r"no frame came for 1 s \(--decode-timeout\)"),
         ("bomb", r"needs more than the 1024 MiB that --decode-memory allows"),
     ],

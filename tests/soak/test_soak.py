@@ -19,7 +19,7 @@ from tests import videos
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
-KILLS = 100
+KILLS = int(os.environ.get("VSTATS_SOAK_KILLS", "100"))
 SHARDS = 60
 OPTIONS = ["--clips-per-video", "4", "--flip", "both", "--shard-size", "2", "--statistics"]
 
