@@ -167,13 +167,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardReceipt:
-    """What one finished shard holds: its files' sha256 and sizes, counts, failures, times and who computed it."""
+    """What one finished shard holds: its files' sha256 and sizes, counts, failures, times and who computed it.
+
+    `row_sha256` is what `row_digests` gives.
+    """
 
     shard: int
     start: int
     stop: int
     plan_sha256: str
     files: dict[str, tuple[str, int]]
+    row_sha256: dict[str, tuple[str, ...]]
     labelled: int
     failures: tuple[Failure, ...]
     seconds: dict[str, float]
@@ -191,8 +195,9 @@ class ShardReceipt:
     def from_json(cls, record: dict[str, Any]) -> "ShardReceipt":
         """Return the receipt that `to_json` wrote."""
         files = {name: (str(entry[0]), int(entry[1])) for name, entry in record["files"].items()}
+        rows = {name: tuple(digests) for name, digests in record["row_sha256"].items()}
         failures = tuple(failure_from_json(f) for f in record["failures"])
-        return cls(**{**record, "files": files, "failures": failures})
+        return cls(**{**record, "files": files, "row_sha256": rows, "failures": failures})
 
 
 def failure_from_json(record: Mapping[str, Any]) -> Failure:
@@ -271,6 +276,9 @@ def write_rows(
 ) -> dict[str, tuple[str, int]]:
     """Write whole shards durably, read them back, and return file -> (sha256, bytes), files relative to the store.
 
+    A shard is encoded in memory and put in place as one file, whatever stands there: a worker that was given up, and still
+    writes the same shard, does no harm.
+
     Parameters
     ----------
     place : Place
@@ -285,34 +293,45 @@ def write_rows(
     StoreError
         The disk or server refused, or gives back other values than were written.
     """
-    group = _open_arrays(place, mode="r+")
+    group = _open_arrays(place, mode="r")
 
     def write(name: str) -> tuple[str, tuple[str, int]]:
-        value = values[name]
         with place.refusals(f"{ARRAYS}/{name}"):
             found = group[name]
-            assert isinstance(found, zarr.Array)
-            array = found.with_config({"write_empty_chunks": True})
-            key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
-            file = f"{ARRAYS}/{name}/{key}"
-            place.delete(file)  # a whole shard is written: never read and mend an old one
-            window = slice(start, start + len(value))
-            array[window] = value
-            place.sync(file)
-            if not _reads_back(array, window, value):
-                raise StoreError(
-                    f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
-                )
-            return file, (place.sha256(file), place.size(file))
+        assert isinstance(found, zarr.Array)
+        key = found.metadata.encode_chunk_key((shard,) + (0,) * (found.ndim - 1))
+        file = f"{ARRAYS}/{name}/{key}"
+        content = _encoded(found, key, start, values[name])
+        sha256 = hashlib.sha256(content).hexdigest()
+        place.write(file, content)
+        if place.sha256(file) != sha256:
+            raise StoreError(
+                f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
+            )
+        return file, (sha256, len(content))
 
     return dict(each(place, write, values))
 
 
-def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
-    try:
-        return np.asarray(array[window]).tobytes() == np.ascontiguousarray(value).tobytes()
-    except (ValueError, RuntimeError):  # a codec's checksum does not fit
-        return False
+def _encoded(array: zarr.Array[Any], key: str, start: int, value: Array) -> memoryview:
+    """Return the file of one shard of `array` that holds `value` from row `start` on."""
+    files: dict[str, Any] = {}
+    path = zarr.storage.StorePath(zarr.storage.MemoryStore(files), "array")
+    alone = zarr.Array(zarr.AsyncArray(array.metadata, path, {"write_empty_chunks": True}))
+    alone[start : start + len(value)] = value
+    return memoryview(files[f"array/{key}"].as_numpy_array())
+
+
+def row_digests(values: Mapping[str, Array], arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:
+    """Return the sha256 of every row of arrays whose every row is a chunk: a receipt keeps them, for the digest.
+
+    They are pixels, too many to read all of them once more when the store is finished.
+    """
+    return {
+        array.name: tuple(hashlib.sha256(row).hexdigest() for row in _row_bytes(values[array.name], array))
+        for array in arrays
+        if array.chunk_rows
+    }
 
 
 def write_receipt(place: Place, receipt: ShardReceipt) -> None:
@@ -391,8 +410,13 @@ def commit(
         if name.endswith(".partial"):  # a killed process was writing it
             place.delete(name)
     store = Store.open(place, incomplete=True)
-    roots = store.compute_roots()
-    known = {name: entry[0] for receipt in store.receipts() for name, entry in receipt.files.items()}
+    known: dict[str, str] = {}
+    leaves: dict[str, list[str]] = {array.name: [] for array in store.plan.arrays if array.chunk_rows}
+    for receipt in store.receipts():
+        known |= {name: sha256 for name, (sha256, _) in receipt.files.items()}
+        for name, digests in receipt.row_sha256.items():
+            leaves[name].extend(digests)
+    roots = store.compute_roots(leaves)
     names = store.files()
     known |= file_digests(place, [name for name in names if name not in known])
     content = "".join(f"{known[name]}  {name}\n" for name in names).encode()
@@ -406,21 +430,22 @@ def commit(
         **facts,
     }
     place.write(COMMIT, seal(record))
+    place.delete(status.NAME)
     return digest
 
 
 # ---------------------------------------------------------------------------------------------------- digests
 
 
-def array_root(name: str, dtype: str, shape: Sequence[int], rows: Iterable[bytes]) -> str:
+def array_root(name: str, dtype: str, shape: Sequence[int], leaves: Iterable[bytes]) -> str:
     """Return the digest of an array: sha256 over its name, dtype, shape and the sha256 of every row.
 
     Rows are little-endian, C order, in plan order. No chunking, codec, order of writing or number of workers enters.
     """
     head = canonical_json({"name": name, "dtype": dtype, "shape": list(shape)})
     total = hashlib.sha256(b"vstats-array-v1\0" + head.encode() + b"\0")
-    for row in rows:
-        total.update(hashlib.sha256(row).digest())
+    for leaf in leaves:
+        total.update(leaf)
     return total.hexdigest()
 
 
@@ -601,29 +626,37 @@ class Store:
             if name.split("/")[0] not in {MANIFEST, COMMIT, *PASSING}
         }
 
-    def compute_roots(self) -> dict[str, str]:
-        """Return the digest of every array, and of the table of videos, from what stands on disk."""
-        roots = dict(zip(self.names(), each(self.place, self._root, self.plan.arrays), strict=True))
-        lines = [
-            canonical_json(
-                {"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status}
-            ).encode()
+    def compute_roots(self, leaves: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+        """Return the digest of every array, and of the table of videos, from what stands on disk.
+
+        `leaves` are the sha256 of every row of arrays that need not be read.
+        """
+        known = leaves or {}
+
+        def root(array: StoredArray) -> str:
+            rows = map(bytes.fromhex, known[array.name]) if array.name in known else self._leaves(array)
+            return array_root(array.name, array.dtype, (self.rows, *array.shape), rows)
+
+        roots = dict(zip(self.names(), each(self.place, root, self.plan.arrays), strict=True))
+        lines = (
+            canonical_json({"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status})
             for v in self.videos
-        ]
-        roots["videos"] = array_root("videos", "json", (len(lines),), lines)
+        )
+        digests = (hashlib.sha256(line.encode()).digest() for line in lines)
+        roots["videos"] = array_root("videos", "json", (len(self.videos),), digests)
         return roots
 
-    def _root(self, array: StoredArray) -> str:
-        return array_root(array.name, array.dtype, (self.rows, *array.shape), self._row_bytes(array))
+    def _leaves(self, array: StoredArray) -> Iterator[bytes]:
+        size = rows_a_file(array, self.plan)
+        for start in range(0, self.rows, size):
+            for row in _row_bytes(self.read(array.name, start, start + size), array):
+                yield hashlib.sha256(row).digest()
 
-    def _row_bytes(self, array: StoredArray) -> Iterator[bytes]:
-        little = np.dtype(array.dtype).newbyteorder("<")
-        for shard in range(self.plan.shards):
-            block = np.ascontiguousarray(
-                self.read(array.name, *self.plan.shard_rows(shard)).astype(little, copy=False)
-            )
-            for row in block:
-                yield row.tobytes()
+
+def _row_bytes(values: Array, array: StoredArray) -> Iterator[bytes]:
+    little = np.dtype(array.dtype).newbyteorder("<")
+    for row in np.ascontiguousarray(values.astype(little, copy=False)):
+        yield row.tobytes()
 
 
 def _open_arrays(place: Place, *, mode: Any) -> zarr.Group:
