@@ -126,7 +126,7 @@ class DaskExecutor:
                 task, failures, deaths = flying.pop(future)
                 with self._scheduler():
                     error = future.exception()
-                    result = future.result() if error is None else None
+                    result: Any = future.result() if error is None else None
                     future.release()
                 if error is None:
                     refill()
@@ -148,8 +148,9 @@ class DaskExecutor:
                         "run the same command with --workers 0 to see where it breaks"
                     ) from error
         finally:
-            with suppress(Exception):  # a scheduler that is gone has nothing left to cancel
-                self._client.cancel(list(flying))
+            if self._client.status == "running":  # a scheduler that is gone has nothing left to cancel
+                with suppress(Exception):
+                    self._client.cancel(list(flying))
 
     def _next(self, finished: "queue.SimpleQueue[Any]") -> Any:
         """Wait for a task to finish, and no longer than there is somebody who could finish one."""
@@ -270,8 +271,9 @@ def _here(run: RunConfig) -> Iterator[Any]:
 def _elsewhere(run: RunConfig) -> Iterator[Any]:
     from distributed import Client
 
-    for name in ("distributed", "asyncio", "tornado"):  # what they report, we say in our own words
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):  # what they report, we say in our own words
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if run.scheduler_file and not Path(run.scheduler_file).is_file():
         raise UsageError(f"--scheduler-file {run.scheduler_file} is not there; is the scheduler running?")
     where: dict[str, Any] = (
@@ -294,7 +296,7 @@ def _elsewhere(run: RunConfig) -> Iterator[Any]:
         yield client
     finally:
         with suppress(Exception, asyncio.CancelledError):  # a scheduler that is gone cannot be taken leave of
-            client.close()
+            client.close(timeout=2)
 
 
 def _check_workers(client: Any, fitness: "Fitness") -> None:

@@ -331,7 +331,7 @@ def _plan(opened: Sequence[Source], layout: Layout, shard_size: int, root: str |
     return stores.Plan(
         config=first.config,
         rows=layout.rows,
-        shard_size=shard_size or automatic_shard_size(layout.rows),
+        shard_size=shard_size or automatic_shard_size(layout.rows, first.config),
         root=base,
         source=", ".join(dict.fromkeys(source.store.plan.source for source in opened)),
         kind="+".join(dict.fromkeys(source.store.plan.kind for source in opened)),

@@ -19,11 +19,12 @@ A task owns whole shards of every array and nobody else writes them. A shard cou
 import hashlib
 import json
 import math
+from array import array as compact_array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,9 @@ INDEX = (
 )
 INDEX_ROWS = 65536
 """Rows a chunk of the index, which the planner writes alone: it need not follow the shards that workers write."""
+
+VIDEOS_BLOCK = 4096
+"""Lines of videos.parquet that are written together, and made into records together."""
 
 STATUS = StoredArray(name="index/status", shape=(), dtype="uint8", fill=STATUS_PENDING)
 
@@ -255,12 +259,27 @@ def plan_store(
     place.remove(PROBES)
 
 
-def index_columns(rows: Iterable[PlannedRow]) -> dict[str, Array]:
-    """Return the index arrays of `rows`, by array name."""
-    names = [array.name.removeprefix("index/") for array in INDEX]
-    flat = np.fromiter((getattr(row, name) for row in rows for name in names), np.uint32)
-    table = flat.reshape(-1, len(names))
-    return {array.name: table[:, k].astype(array.dtype) for k, array in enumerate(INDEX)}
+class IndexColumns:
+    """The index arrays of rows, as they are planned: a few bytes a row, for millions of them."""
+
+    def __init__(self) -> None:
+        self._names = [one.name.removeprefix("index/") for one in INDEX]
+        self._flat = compact_array("I")
+
+    def __len__(self) -> int:
+        return len(self._flat) // len(self._names)
+
+    def extend(self, rows: Iterable[PlannedRow]) -> int:
+        """Add rows, and return how many they were."""
+        before = len(self)
+        for row in rows:
+            self._flat.extend([getattr(row, name) for name in self._names])
+        return len(self) - before
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays, by name."""
+        table = np.frombuffer(self._flat, np.uint32).reshape(-1, len(self._names))
+        return {one.name: table[:, k].astype(one.dtype) for k, one in enumerate(INDEX)}
 
 
 def planned_rows(index: Mapping[str, Array]) -> list[PlannedRow]:
@@ -317,7 +336,8 @@ def _encoded(array: zarr.Array[Any], key: str, start: int, value: Array) -> memo
     """Return the file of one shard of `array` that holds `value` from row `start` on."""
     files: dict[str, Any] = {}
     path = zarr.storage.StorePath(zarr.storage.MemoryStore(files), "array")
-    alone = zarr.Array(zarr.AsyncArray(array.metadata, path, {"write_empty_chunks": True}))
+    metadata: Any = array.metadata
+    alone = zarr.Array(zarr.AsyncArray(metadata, path, {"write_empty_chunks": True}))
     alone[start : start + len(value)] = value
     return memoryview(files[f"array/{key}"].as_numpy_array())
 
@@ -376,13 +396,49 @@ def write_videos(place: Place, videos: Sequence[VideoRecord]) -> None:
     import pyarrow.parquet as pq
 
     types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
-    columns = {"id": pa.array(range(len(videos)), pa.uint32())}
-    for name, kind in VideoRecord.__annotations__.items():
-        values = [getattr(video, name) for video in videos]
-        columns[name] = pa.array(values, types[getattr(kind, "__name__", str(kind))])
+    columns = {
+        name: types[getattr(kind, "__name__", str(kind))]
+        for name, kind in VideoRecord.__annotations__.items()
+    }
+    schema = pa.schema([("id", pa.uint32()), *columns.items()])
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
-    place.write(VIDEOS, sink.getvalue().to_pybytes())
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for start in range(0, len(videos), VIDEOS_BLOCK):
+            block = videos[start : start + VIDEOS_BLOCK]
+            values = {name: [getattr(video, name) for video in block] for name in columns}
+            writer.write_table(pa.table({"id": range(start, start + len(block)), **values}, schema))
+    place.write(VIDEOS, memoryview(sink.getvalue()))
+
+
+class VideoTable(Sequence[VideoRecord]):
+    """The lines of videos.parquet, made into records when they are looked at: there may be millions."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._block: tuple[int, list[VideoRecord]] = (-1, [])
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, item: int) -> VideoRecord: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> list[VideoRecord]: ...
+
+    def __getitem__(self, item: int | slice) -> VideoRecord | list[VideoRecord]:
+        if isinstance(item, slice):
+            return [self[position] for position in range(*item.indices(len(self)))]
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"video {item} of {len(self)}")
+        number, position = divmod(item % len(self), VIDEOS_BLOCK)
+        found, block = self._block
+        if found != number:
+            columns = self._table.slice(number * VIDEOS_BLOCK, VIDEOS_BLOCK).to_pydict()
+            lines = zip(*columns.values(), strict=True)
+            block = [VideoRecord(**dict(zip(columns, line, strict=True))) for line in lines]
+            self._block = number, block
+        return block[position]
 
 
 def write_failures(place: Place, failures: Iterable[Failure]) -> None:
@@ -574,20 +630,19 @@ class Store:
             ) from error
 
     @cached_property
-    def videos(self) -> tuple[VideoRecord, ...]:
+    def videos(self) -> Sequence[VideoRecord]:
         """The videos, in the order of their ids."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         content = self.place.read(VIDEOS)
         try:
-            columns = pq.read_table(pa.BufferReader(content)).drop_columns("id").to_pydict()
+            table = pq.read_table(pa.BufferReader(content)).drop_columns("id")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.place.where(VIDEOS)} cannot be read ({error}); `vstats verify` checks it"
             ) from error
-        lines = zip(*columns.values(), strict=True)
-        return tuple(VideoRecord(**dict(zip(columns, line, strict=True))) for line in lines)
+        return VideoTable(table)
 
     def keys(self) -> tuple[str, ...]:
         """Return the videos' keys, in the order of their ids."""

@@ -34,7 +34,9 @@ def planned(path: Path, rows: int, shard_size: int) -> Plan:
         machine={"host": "here"}, planned_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
     video = VideoRecord(key="a.mp4", status="planned", rows=rows, sha256="ab", frames=rows + 15)
-    stores.plan_store(LocalPlace(path), plan, stores.index_columns(planned_rows), [video], [])
+    index = stores.IndexColumns()
+    assert index.extend(planned_rows) == len(index) == len(planned_rows)
+    stores.plan_store(LocalPlace(path), plan, index.arrays(), [video], [])
     return plan
 
 
