@@ -1,8 +1,8 @@
-"""What the engine costs: `python -m tests.benchmarks.engine [--runs 3] [--clips 8] [--videos FOLDER]`.
+"""What the engine costs: `python -m tests.benchmarks.engine [--runs 3] [--clips 3] [--videos FOLDER]`.
 
 `vstats extract` with one worker and with two, in turn: clips a second, and the engine's overhead, which is the share of
 the workers' time that is neither decoding nor flow nor labels. Both are said of the labelling stage alone and of the whole
-command: with its start, planning and commit. Videos are made up unless a folder is given.
+command: with its start, planning and commit. Videos are made up unless a folder is given that holds some.
 """
 
 import argparse
@@ -25,13 +25,15 @@ def main() -> None:
     """Print the table."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=3)
-    options.add_argument("--clips", type=int, default=8, help="clips a video")
-    options.add_argument("--number", type=int, default=32, help="videos to make")
-    options.add_argument("--videos", type=Path, help="take these videos instead")
+    options.add_argument("--clips", type=int, default=3, help="clips a video")
+    options.add_argument("--number", type=int, default=150, help="videos to make")
+    options.add_argument("--videos", type=Path, help="take these videos; made if not there")
     chosen = options.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
-        folder = chosen.videos or made(Path(name, "videos"), chosen.number)
+        folder = chosen.videos or Path(name, "videos")
+        if not folder.exists():
+            make(folder, chosen.number)
         rates: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
         for number in range(chosen.runs):
             for workers in (1, 2):
@@ -44,13 +46,12 @@ def main() -> None:
         )
 
 
-def made(folder: Path, number: int) -> Path:
+def make(folder: Path, number: int) -> None:
     """Make videos of 64 frames at 256 x 342, as Kinetics' are when scaled down."""
     folder.mkdir()
     for seed in range(number):
         clip = videos.enlarge(videos.rotating(64, seed=seed), 2)
-        videos.write_video(folder / f"{seed:02d}.mp4", clip, "libx264", options={"crf": "23"})
-    return folder
+        videos.write_video(folder / f"{seed:03d}.mp4", clip, "libx264", options={"crf": "23"})
 
 
 def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, float]:
