@@ -165,9 +165,9 @@ def test_a_video_on_which_child_after_child_dies_is_given_up(video: Path) -> Non
 def test_that_a_child_starts_late_or_not_at_all_is_no_videos_fault(
     video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys, time\nif 'vstats.pipeline.decode_child' in sys.orig_argv: time.sleep(1)"
-    )
+    site = tmp_path / "sitecustomize.py"
+    when = "import os, sys, time\nif 'vstats.pipeline.decode_child' in sys.orig_argv:"
+    site.write_text(f"{when} time.sleep(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     child = Child(DecodeLimits(timeout_seconds=0.5))
     assert child.probe(str(video)).frames == 20
