@@ -23,7 +23,7 @@ _SHOWN_ROWS = 5
     default="auto",
     show_default=True,
     help="Kind of list, where it is not what it looks like: canonical, parquet, json, jsonl, kinetics, csv, ucf101, "
-    "paths, path-label, start-frames, multi-label, path-frames-label, raw-frames.",
+    "hmdb51, hmdb51-test, paths, path-label, start-frames, multi-label, path-frames-label, raw-frames.",
 )
 @click.option(
     "--classes", metavar="FILE", help="Class list: a name a line, or 'index name' lines (classInd.txt)."

@@ -90,7 +90,7 @@ def probe_video(path: str, tick: Callable[[], None] = _nothing) -> VideoProbe:
     path : str
         A file on this machine. It is never read as an address or a pattern.
     tick : callable
-        Is called after every decoded frame, so that someone can tell slow from stuck.
+        Is called after every piece that is read and every frame that is decoded, so that slow can be told from stuck.
 
     Returns
     -------
@@ -105,7 +105,10 @@ def probe_video(path: str, tick: Callable[[], None] = _nothing) -> VideoProbe:
     with _open_file(path) as file:
         facts = os.fstat(file.fileno())
         try:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hashlib.sha256()
+            while piece := file.read(1 << 20):
+                sha256.update(piece)
+                tick()
             file.seek(0)
         except OSError as error:
             raise DecodeError(f"{path}: {_unreadable(error)}", stage="open") from error
@@ -137,7 +140,7 @@ def probe_video(path: str, tick: Callable[[], None] = _nothing) -> VideoProbe:
                 fps=float(rate) if rate else 0.0,
                 size_bytes=facts.st_size,
                 mtime_ns=facts.st_mtime_ns,
-                sha256=sha256,
+                sha256=sha256.hexdigest(),
             )
 
 

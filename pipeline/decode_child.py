@@ -1,9 +1,10 @@
-"""The program that decodes on behalf of a worker: `python -m vstats.pipeline.decode_child MEMORY_BYTES`.
+"""The program that decodes on behalf of a worker: `python -m vstats.pipeline.decode_child MEMORY_BYTES PARENT`.
 
 A decoder may crash, hang or eat memory; here it does so in a process of its own, and costs one video.
 
 Requests come on stdin and answers go to stdout, each a 4-byte big-endian length and that many bytes of JSON. A frame's
 answer is followed by its pixels. While it decodes it says "tick" about once a second: slow can be told from stuck.
+The first byte of all says that it is ready.
 """
 
 import json
@@ -22,19 +23,22 @@ from vstats.pipeline.errors import DecodeError
 
 TICK_SECONDS = 1.0
 LENGTH = struct.Struct(">I")
+READY = b"!"
 
 
 def main() -> None:
     """Answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker to act on
-    limit = int(sys.argv[1])
+    limit, parent = int(sys.argv[1]), int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints must not land among the answers
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     ticker = _Ticker(answers)
+    answers.write(READY)
+    answers.flush()
     while True:
         head = requests.read(LENGTH.size)
         if len(head) < LENGTH.size:

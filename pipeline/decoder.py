@@ -17,9 +17,15 @@ import numpy as np
 
 from vstats.pipeline import decode
 from vstats.pipeline.config import DecodeLimits
-from vstats.pipeline.decode_child import LENGTH
-from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.decode_child import LENGTH, READY
+from vstats.pipeline.errors import DecodeError, WorkerError
 from vstats.pipeline.records import U8, VideoProbe
+
+DEATHS = 3
+"""How many children may die on a video before it is given up: more than somebody kills by chance."""
+
+START_SECONDS = 120.0
+"""How long a child may take to start on a machine that is busy."""
 
 
 class Decoder(Protocol):
@@ -46,8 +52,16 @@ class InProcess:
         return decode.wanted_frames(path, wanted)
 
 
+class _Died(Exception):
+    """The child ended in the middle of a request; the message says how."""
+
+
 class Child:
-    """Decodes in a child process, started when first needed and again after it died or was left in mid-video."""
+    """Decodes in a child process, started when first needed and again after it died or was left in mid-video.
+
+    A child that dies is no proof against its video: somebody may have killed it. Another one goes on where it stopped,
+    and a video is given up when `DEATHS` children died on it.
+    """
 
     def __init__(self, limits: DecodeLimits) -> None:
         self._limits = limits
@@ -58,22 +72,36 @@ class Child:
 
     def probe(self, path: str) -> VideoProbe:
         """See `Decoder`."""
-        self._ask({"path": path})
-        answer = self._answer(path)
-        self._busy = False
-        return VideoProbe(**answer["probe"])
+        deaths = 0
+        while True:
+            self._ask({"path": path})
+            try:
+                answer = self._answer(path)
+            except _Died as death:
+                deaths += 1
+                if deaths == DEATHS:
+                    raise _crashed(path, death) from None
+                continue
+            self._busy = False
+            return VideoProbe(**answer["probe"])
 
     def frames(self, path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8], None, None]:
         """See `Decoder`."""
-        if not wanted:
-            return
-        self._ask({"path": path, "wanted": list(wanted)})
-        for index in wanted:
-            answer = self._answer(path)
-            rgb = np.empty(answer["shape"], np.uint8)
-            self._receive(path, rgb.data.cast("B"))
-            self._busy = index != wanted[-1]
-            yield answer["frame"], rgb
+        given = deaths = 0
+        while given < len(wanted):
+            self._ask({"path": path, "wanted": list(wanted[given:])})
+            try:
+                while given < len(wanted):
+                    answer = self._answer(path)
+                    rgb = np.empty(answer["shape"], np.uint8)
+                    self._receive(path, rgb.data.cast("B"))
+                    given += 1
+                    self._busy = given < len(wanted)
+                    yield answer["frame"], rgb
+            except _Died as death:
+                deaths += 1
+                if deaths == DEATHS:
+                    raise _crashed(path, death) from None
 
     def stop(self) -> None:
         """End the child."""
@@ -94,8 +122,10 @@ class Child:
         process = self._process = self._process or self._start()
         content = json.dumps(request).encode("utf-8", "surrogateescape")
         assert process.stdin is not None
+        unsent = memoryview(LENGTH.pack(len(content)) + content)
         with suppress(BrokenPipeError):  # it died just now: reading its answer says how
-            process.stdin.write(LENGTH.pack(len(content)) + content)
+            while unsent:
+                unsent = unsent[process.stdin.write(unsent) :]
         self._busy = True
 
     def _answer(self, path: str) -> dict[str, Any]:
@@ -129,30 +159,44 @@ class Child:
                 )
             count = os.readv(process.stdout.fileno(), [into[at:]])
             if count == 0:
-                raise self._died(path)
+                raise self._died()
             at += count
 
-    def _died(self, path: str) -> DecodeError:
+    def _died(self) -> _Died:
         assert self._process is not None
         code = self._process.wait()
         self.stop()
-        how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return DecodeError(
-            f"{path}: the decoder crashed on it ({how}); fetch the file again, convert it or leave it out",
-            stage="decode",
-        )
+        return _Died(f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}")
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vstats.pipeline.decode_child", str(self._limits.memory_bytes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
+        """Start a child and wait until it is ready: how long that takes, or that it fails, is no video's fault."""
+        for _ in range(DEATHS):
+            process = self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "vstats.pipeline.decode_child"),
+                    *(str(self._limits.memory_bytes), str(os.getpid())),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+            )
+            assert process.stdout is not None
+            self._selector.register(process.stdout, selectors.EVENT_READ)
+            if self._selector.select(START_SECONDS) and os.read(process.stdout.fileno(), len(READY)) == READY:
+                return process
+            self.stop()
+        raise WorkerError(
+            f"a decoding process does not start within {START_SECONDS:g} s, or ends at once; is memory short, or "
+            "--decode-memory too small? Run the same command again to go on"
         )
-        assert process.stdout is not None
-        self._selector.register(process.stdout, selectors.EVENT_READ)
-        return process
+
+
+def _crashed(path: str, death: _Died) -> DecodeError:
+    return DecodeError(
+        f"{path}: the decoder crashed on it {DEATHS} times ({death}); fetch the file again, convert it or leave it out",
+        stage="decode",
+    )
 
 
 _children: dict[tuple[int, DecodeLimits], Child] = {}

@@ -8,7 +8,7 @@ from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.manifest import Manifest
 from vstats.pipeline.plan import automatic_shard_size, clip_starts, video_rows
 from vstats.pipeline.probe import ProbeResult
-from vstats.pipeline.records import Failure, ManifestRow, PlannedRow, VideoProbe, VideoRecord
+from vstats.pipeline.records import Failure, ManifestRow, VideoProbe, VideoRecord
 
 FACTS = tuple(VideoProbe.__slots__)
 
@@ -34,14 +34,12 @@ def draft_plan(
     """Fix every row: videos in the order of their keys, clips by first frame, crops and flips as configured."""
     videos: list[VideoRecord] = []
     failures: list[Failure] = []
-    planned: list[PlannedRow] = []
+    index = stores.IndexColumns()
     present = {row.key for row in manifest.rows}
     for asked in sorted((*manifest.rows, *manifest.missing), key=lambda row: row.key.encode()):
 
         def rows(frames: int, asked: ManifestRow = asked) -> int:
-            before = len(planned)
-            planned.extend(video_rows(len(videos), asked.key, frames, config, asked.start_frames))
-            return len(planned) - before
+            return index.extend(video_rows(len(videos), asked.key, frames, config, asked.start_frames))
 
         record, failure = _plan_video(
             asked, probes.get(asked.key) if asked.key in present else None, config, rows
@@ -50,10 +48,10 @@ def draft_plan(
         if failure is not None:
             failures.append(failure)
     return Draft(
-        index=stores.index_columns(planned),
+        index=index.arrays(),
         videos=tuple(videos),
         failures=tuple(failures),
-        shard_size=run.shard_size or automatic_shard_size(len(planned)),
+        shard_size=run.shard_size or automatic_shard_size(len(index), config),
     )
 
 

@@ -12,7 +12,7 @@ from vstats.pipeline.config import canonical_json
 from vstats.pipeline.errors import StoreError
 
 
-def write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` so that a crash leaves the old file or the new one, never a part.
 
     Raises
@@ -39,17 +39,12 @@ def aside_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
 
 
-def write_through(path: Path, content: bytes, mode: Literal["wb", "xb"] = "wb") -> None:
+def write_through(path: Path, content: bytes | memoryview, mode: Literal["wb", "xb"] = "wb") -> None:
     """Write a file and flush it to disk; "xb" only if there is none."""
     with path.open(mode) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_file(path: Path) -> None:
-    """Flush a file that another library wrote to disk."""
-    _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:

@@ -4,12 +4,14 @@ Both give the same results for the same tasks; only the order in which results a
 """
 
 import asyncio
-import concurrent.futures
 import itertools
 import logging
 import os
+import platform
+import queue
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,6 +29,12 @@ ATTEMPTS = 3
 
 DEATHS = 2
 """How many workers a task may kill before it is handed back."""
+
+WATCH_SECONDS = 1.0
+"""How long to wait for a result before looking whether scheduler and workers are still there."""
+
+PATIENCE_SECONDS = 300.0
+"""How long a run without any worker waits for one: a cluster's queue may be about to start some."""
 
 ONE_THREAD = dict.fromkeys(
     [
@@ -67,10 +75,22 @@ class SerialExecutor:
 
 
 class DaskExecutor:
-    """Runs tasks on the workers of a Dask client, with a bounded number in flight."""
+    """Runs tasks on the workers of a Dask client, with a bounded number in flight.
 
-    def __init__(self, client: Any) -> None:
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the scheduler.
+    fitness : Fitness
+        What a worker must have: workers that join later are held to it too.
+    say : callable
+        Is told when no worker is left.
+    """
+
+    def __init__(self, client: Any, fitness: "Fitness", say: Callable[[str], None]) -> None:
         self._client = client
+        self._fitness = fitness
+        self._say = say
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, as they finish.
@@ -81,56 +101,45 @@ class DaskExecutor:
         Raises
         ------
         WorkerError
-            A task broke `ATTEMPTS` times, or there is no worker left.
+            A task broke `ATTEMPTS` times, no worker is left, or the scheduler went away.
         """
-        from distributed import as_completed
-        from distributed.scheduler import KilledWorker
-
         waiting = iter(tasks)
         flying: dict[Any, tuple[T, int, int]] = {}
-        results = as_completed()
+        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def launch(task: T, failures: int = 0, deaths: int = 0) -> None:
-            future = self._client.submit(_held_to_one_thread, function, task, pure=False, retries=0)
-            flying[future] = (task, failures, deaths)
-            results.add(future)
+            with self._scheduler():
+                future = self._client.submit(_work, self._fitness, function, task, pure=False, retries=0)
+                flying[future] = (task, failures, deaths)
+                future.add_done_callback(finished.put)
 
         def refill() -> None:
             # About twice the slots: workers never wait for us, and the scheduler never holds more than it needs.
-            room = 2 * max(1, len(self._client.nthreads())) - len(flying)
+            room = 2 * max(1, self._workers()) - len(flying)
             for task in itertools.islice(waiting, max(0, room)):
                 launch(task)
 
         try:
             refill()
             while flying:
-                try:
-                    future = next(results)
-                    cancelled, error = future.cancelled(), None
-                    if not cancelled:
-                        error = future.exception()
-                except (OSError, asyncio.CancelledError, concurrent.futures.CancelledError):
-                    cancelled = True
-                if cancelled:
-                    raise WorkerError(
-                        "the Dask scheduler went away; what was finished is kept: run the same command again to go on"
-                    )
+                future = self._next(finished)
                 task, failures, deaths = flying.pop(future)
-                if error is None:
-                    result = future.result()
+                with self._scheduler():
+                    error = future.exception()
+                    result: Any = future.result() if error is None else None
                     future.release()
+                if error is None:
                     refill()
                     yield result
-                elif isinstance(error, KilledWorker):
-                    # Our own scheduler gives up at the first death; another one may have tried several times already.
-                    deaths += 1 + _allowed_failures(error)
+                elif isinstance(error, VstatsError):
+                    raise error
+                elif (killed := _deaths(error)) > 0:
+                    deaths += killed
                     if deaths < DEATHS:
                         launch(task, failures, deaths)
                     else:
                         refill()
                         yield Lost(task=task, deaths=deaths)
-                elif isinstance(error, VstatsError):
-                    raise error
                 elif failures + 1 < ATTEMPTS:
                     launch(task, failures + 1, deaths)
                 else:
@@ -138,16 +147,57 @@ class DaskExecutor:
                         f"a task failed {ATTEMPTS} times ({type(error).__name__}: {error}). What was finished is kept; "
                         "run the same command with --workers 0 to see where it breaks"
                     ) from error
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, VstatsError) or self._client.status == "running":
-                raise
-            raise WorkerError(
-                "the Dask scheduler went away; what was finished is kept: run the same command again to go on"
-            ) from error
         finally:
-            with suppress(Exception):  # a scheduler that is gone has nothing left to cancel
-                for future in flying:
-                    future.cancel()
+            if self._client.status == "running":  # a scheduler that is gone has nothing left to cancel
+                with suppress(Exception):
+                    self._client.cancel(list(flying))
+
+    def _next(self, finished: "queue.SimpleQueue[Any]") -> Any:
+        """Wait for a task to finish, and no longer than there is somebody who could finish one."""
+        alone_since: float | None = None
+        while True:
+            with suppress(queue.Empty):
+                return finished.get(timeout=WATCH_SECONDS)
+            if self._client.status != "running":
+                raise _scheduler_gone()
+            if self._workers():
+                alone_since = None
+            elif alone_since is None:
+                alone_since = time.monotonic()
+                self._say(f"no worker is left; waiting {PATIENCE_SECONDS:g} s for one to come")
+            elif time.monotonic() - alone_since > PATIENCE_SECONDS:
+                raise WorkerError(
+                    f"no worker has been there for {PATIENCE_SECONDS:g} s; what was finished is kept: start workers and run "
+                    "the same command again to go on"
+                )
+
+    def _workers(self) -> int:
+        with self._scheduler():
+            return len(self._client.nthreads())
+
+    @contextmanager
+    def _scheduler(self) -> Iterator[None]:
+        """Say in our words that the scheduler went away: what Dask raises then depends on the moment."""
+        try:
+            yield
+        except (Exception, asyncio.CancelledError) as error:
+            if self._client.status == "running" and not isinstance(error, OSError | asyncio.CancelledError):
+                raise
+            raise _scheduler_gone() from error
+
+
+def _scheduler_gone() -> WorkerError:
+    return WorkerError(
+        "the Dask scheduler went away; what was finished is kept: run the same command again to go on"
+    )
+
+
+def _deaths(error: BaseException) -> int:
+    """Return how many workers died on a task before Dask gave it up with `error`; 0 if that is not why."""
+    from distributed.scheduler import KilledWorker
+
+    # Our own scheduler gives up at the first death; another one may have tried several times already.
+    return 1 + int(error.allowed_failures) if isinstance(error, KilledWorker) else 0
 
 
 @contextmanager
@@ -187,27 +237,33 @@ def open_executor(
     with dask.config.set(settings), _elsewhere(run) if run.remote else _here(run) as client:
         if run.dashboard:
             say(f"dashboard: {client.dashboard_link}")
+        fitness = Fitness(versions=versions(), paths=tuple(paths) if run.remote else ())
         if run.remote:
-            _check_versions(client)
-            _check_paths(client, paths)
-        yield DaskExecutor(client)
+            _check_workers(client, fitness)
+        yield DaskExecutor(client, fitness, say)
 
 
 @contextmanager
 def _here(run: RunConfig) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
-    with (
-        LocalCluster(
-            n_workers=run.workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=run.worker_memory_bytes or "auto",
-            dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
-            silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                LocalCluster(
+                    n_workers=run.workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=run.worker_memory_bytes or "auto",
+                    dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
+                    silence_logs="CRITICAL",
+                )
+            )
+            client = stack.enter_context(Client(cluster))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise WorkerError(
+                f"workers cannot be started ({error}): run the same command again, with fewer --workers if memory is short"
+            ) from error
         yield client
 
 
@@ -215,7 +271,9 @@ def _here(run: RunConfig) -> Iterator[Any]:
 def _elsewhere(run: RunConfig) -> Iterator[Any]:
     from distributed import Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it reports, we say in our own words
+    for name in list(logging.root.manager.loggerDict):  # what they report, we say in our own words
+        if name.partition(".")[0] in ("distributed", "asyncio", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if run.scheduler_file and not Path(run.scheduler_file).is_file():
         raise UsageError(f"--scheduler-file {run.scheduler_file} is not there; is the scheduler running?")
     where: dict[str, Any] = (
@@ -228,7 +286,7 @@ def _elsewhere(run: RunConfig) -> Iterator[Any]:
             f"no Dask scheduler answers at {run.scheduler or run.scheduler_file} ({error}); "
             "start one with `dask scheduler` and workers with `dask worker`"
         ) from error
-    with client:
+    try:
         try:
             client.wait_for_workers(1, timeout=60)
         except TimeoutError:
@@ -236,44 +294,63 @@ def _elsewhere(run: RunConfig) -> Iterator[Any]:
                 f"the Dask scheduler at {run.scheduler or run.scheduler_file} has no worker; start some with `dask worker`"
             ) from None
         yield client
+    finally:
+        with suppress(Exception, asyncio.CancelledError):  # a scheduler that is gone cannot be taken leave of
+            client.close(timeout=2)
 
 
-def _check_versions(client: Any) -> None:
-    mine = versions()
-    differences = [
-        f"{address}: {name} {theirs.get(name)} (here {version})"
-        for address, theirs in client.run(versions).items()
-        for name, version in mine.items()
-        if theirs.get(name) != version
-    ]
-    if differences:
-        raise UsageError(
-            "the workers have other versions than this process, and labels might differ:\n  "
-            + "\n  ".join(differences[:10])
-            + "\nInstall the same versions everywhere"
-        )
-
-
-def _check_paths(client: Any, paths: Sequence[str]) -> None:
-    for address, missing in client.run(_missing, list(paths)).items():
-        if missing:
+def _check_workers(client: Any, fitness: "Fitness") -> None:
+    try:
+        found = client.run(fitness.missing, on_error="return")
+    except (Exception, asyncio.CancelledError) as error:
+        raise _scheduler_gone() from error
+    for address, unfit in found.items():
+        if isinstance(unfit, OSError):
+            continue  # it went away meanwhile; whoever comes instead is looked at before its first task
+        if isinstance(unfit, Exception):
             raise UsageError(
-                f"worker {address} does not see {missing[0]}; workers must see videos and store under the same paths "
+                f"worker {address} cannot run vstats ({type(unfit).__name__}: {unfit}); install the same vstats there"
+            )
+        if unfit:
+            raise UsageError(f"worker {address} {unfit}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitness:
+    """What a worker must have: the versions of the process that planned, and folders that it sees."""
+
+    versions: dict[str, str]
+    paths: tuple[str, ...]
+
+    def missing(self) -> str:
+        """Return what this process lacks, to follow a worker's name; "" if nothing."""
+        mine = versions()
+        differences = [
+            f"{name} {mine.get(name)} (wanted: {version})"
+            for name, version in self.versions.items()
+            if mine.get(name) != version
+        ]
+        if differences:
+            return (
+                f"has other versions than the process that asks, and labels might differ: {', '.join(differences)}. "
+                "Install the same versions everywhere"
+            )
+        unseen = [path for path in self.paths if not Path(path).exists()]
+        if unseen:
+            return (
+                f"does not see {unseen[0]}; workers must see videos and store under the same paths "
                 "(or give a store on object storage)"
             )
+        return ""
 
 
-def _missing(paths: list[str]) -> list[str]:
-    return [path for path in paths if not Path(path).exists()]
-
-
-def _allowed_failures(error: Any) -> int:
-    return int(getattr(error, "allowed_failures", 0))
-
-
-def _held_to_one_thread(function: Callable[[T], R], task: T) -> R:
+def _work(fitness: Fitness, function: Callable[[T], R], task: T) -> R:
+    """Compute one task on a worker, which may have joined after the others were looked at."""
     import cv2
 
     cv2.setNumThreads(1)
     os.environ.update(ONE_THREAD)
+    unfit = fitness.missing()
+    if unfit:
+        raise UsageError(f"the worker on {platform.node()} {unfit}")
     return function(task)

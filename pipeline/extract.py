@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vstats.pipeline import status
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.draft import Draft, draft_plan
@@ -172,13 +171,14 @@ def _compute(
         if run.workers:  # one worker compiles, the others find it in the cache
             for _ in executor.run(shard.warm_up, [config]):
                 pass
+        shards.drop_damaged(Store.open(place, incomplete=True), progress)
         computed = 0
         for _ in range(3):
-            computed += shards.run_shards(place, executor, progress, run, lock, tally)
-            damaged = shards.drop_damaged(place)
-            if not damaged:
+            now = shards.run_shards(place, executor, progress, run, lock, tally)
+            if not now:  # looked through once more, and every shard's files are there
                 return computed
-    raise StoreError(f"{place}: shards {damaged} are damaged on disk again and again; check the disk")
+            computed += now
+    raise StoreError(f"{place}: shards that were written are gone again and again; check the disk")
 
 
 def _dry_run(
@@ -238,7 +238,6 @@ def _commit(store: Store, computed: int, began: float) -> None:
         "last_run": {"rows": computed, "seconds": round(time.perf_counter() - began, 3)},
         "committed_at": _now(),
     }
-    store.place.delete(status.NAME)
     stores.commit(store, videos, failures, facts)
 
 

@@ -126,6 +126,17 @@ def held(files: Place) -> Iterator[StoreLock]:
         lock.release()
 
 
+def is_held(files: Place) -> bool | None:
+    """Say whether a process holds the store at `files`; None where only watching would tell: it is on another machine."""
+    names = sorted(files.sizes(FOLDER))
+    holder = _read(files, names[-1]) if names else None
+    if holder is None:
+        return False
+    if holder.machine != _machine():
+        return None
+    return _alive(files, names[-1], holder)
+
+
 def _acquire(files: Place) -> StoreLock:
     me = Holder.myself()
     for _ in range(10):

@@ -331,7 +331,7 @@ def _plan(opened: Sequence[Source], layout: Layout, shard_size: int, root: str |
     return stores.Plan(
         config=first.config,
         rows=layout.rows,
-        shard_size=shard_size or automatic_shard_size(layout.rows),
+        shard_size=shard_size or automatic_shard_size(layout.rows, first.config),
         root=base,
         source=", ".join(dict.fromkeys(source.store.plan.source for source in opened)),
         kind="+".join(dict.fromkeys(source.store.plan.kind for source in opened)),
@@ -424,22 +424,17 @@ def _merge_shards(
     store: Store, opened: Sequence[Source], layout: Layout, progress: Progress, lock: StoreLock
 ) -> int:
     plan = store.plan
-    merged = 0
-    for _ in range(3):
-        finished = {receipt.shard for receipt in store.receipts()}
-        todo = [shard for shard in range(plan.shards) if shard not in finished]
-        left = sum(stop - start for start, stop in map(plan.shard_rows, todo))
-        progress.start("merging", plan.rows, "row", done=plan.rows - left)
-        for shard in todo:
-            receipt = _merge_shard(store, shard, opened, layout)
-            lock.check()
-            progress.advance(receipt.stop - receipt.start, receipt.stop - receipt.start - receipt.labelled)
-        progress.finish()
-        merged += left
-        damaged = drop_damaged(store.place)
-        if not damaged:
-            return merged
-    raise StoreError(f"{store.place}: shards {damaged} are damaged on disk again and again; check the disk")
+    drop_damaged(store, progress)
+    finished = {receipt.shard for receipt in store.receipts()}
+    todo = [shard for shard in range(plan.shards) if shard not in finished]
+    left = sum(stop - start for start, stop in map(plan.shard_rows, todo))
+    progress.start("merging", plan.rows, "row", done=plan.rows - left)
+    for shard in todo:
+        receipt = _merge_shard(store, shard, opened, layout)
+        lock.check()
+        progress.advance(receipt.stop - receipt.start, receipt.stop - receipt.start - receipt.labelled)
+    progress.finish()
+    return left
 
 
 def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Layout) -> ShardReceipt:
@@ -448,6 +443,7 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
     origin, rows = layout.origin(start, stop)
     used = np.unique(origin).tolist()
     files: dict[str, tuple[str, int]] = {}
+    row_sha256: dict[str, tuple[str, ...]] = {}
     small: dict[str, Array] = {}
     for array in store.plan.arrays:
         if array in stores.INDEX:
@@ -457,6 +453,7 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
             value[origin == number] = opened[number].read(array, rows[origin == number])
         if array.chunk_rows:  # pixels, of which one array at a time is enough in memory
             files |= stores.write_rows(store.place, shard, start, {array.name: value})
+            row_sha256 |= stores.row_digests({array.name: value}, [array])
         else:
             small[array.name] = value
     files |= stores.write_rows(store.place, shard, start, small)
@@ -477,6 +474,7 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
         stop=stop,
         plan_sha256=store.plan_sha256,
         files=files,
+        row_sha256=row_sha256,
         labelled=int((small[stores.STATUS.name] == stores.STATUS_OK).sum()),
         failures=tuple(failures),
         seconds={"merge": round(time.perf_counter() - began, 6)},

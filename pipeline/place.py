@@ -23,7 +23,6 @@ from vstats.pipeline.durable import (
     aside_of,
     disk_refused,
     file_sha256,
-    sync_file,
     sync_folder,
     write_durably,
     write_through,
@@ -89,7 +88,7 @@ class Place(Protocol):
         """Return a file's bytes."""
         ...
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file durably: a crash leaves the old file or the new one, never a part."""
         ...
 
@@ -110,10 +109,6 @@ class Place(Protocol):
 
     def prepare(self) -> None:
         """Make the store's folder, where there are folders."""
-        ...
-
-    def sync(self, name: str) -> None:
-        """Flush a file that another library wrote."""
         ...
 
     def refusals(self, name: str = "") -> AbstractContextManager[None]:
@@ -183,7 +178,7 @@ class LocalPlace:
         with self.refusals(name):
             return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Write aside, flush, rename."""
         path = self.path / name
         with self.refusals(name):
@@ -225,12 +220,6 @@ class LocalPlace:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.path} cannot be written: {error.strerror or error}") from error
-
-    def sync(self, name: str) -> None:
-        """Flush a file and its folder's list of names to disk."""
-        with self.refusals(name):
-            sync_file(self.path / name)
-            sync_folder((self.path / name).parent)
 
     @contextmanager
     def refusals(self, name: str = "") -> Iterator[None]:
@@ -327,12 +316,12 @@ class ObjectPlace:
         with self.refusals(name):
             return bytes(obstore.get(self.store, name).bytes())
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Put an object: readers see the old one or the new one."""
         import obstore
 
         with self.refusals(name):
-            obstore.put(self.store, name, content)
+            obstore.put(self.store, name, bytes(content))
 
     def create(self, name: str, content: bytes) -> bool:
         """Put an object on condition that there is none of this name."""
@@ -364,9 +353,6 @@ class ObjectPlace:
 
     def prepare(self) -> None:
         """There are no folders to make."""
-
-    def sync(self, name: str) -> None:
-        """A put that has returned is durable."""
 
     @contextmanager
     def refusals(self, name: str = "") -> Iterator[None]:

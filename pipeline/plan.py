@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from vstats.pipeline.config import DecodeLimits, ExtractConfig
 from vstats.pipeline.records import PlannedRow, VideoRecord
 
+MOST_PIXEL_BYTES = 64 << 20
+
 
 def clip_starts(frames: int, config: ExtractConfig, explicit: Sequence[int] | None = None) -> list[int]:
     """Return the first frames of a video's clips, ascending.
@@ -83,10 +85,16 @@ def video_rows(
                 )
 
 
-def automatic_shard_size(rows: int) -> int:
-    """Return rows a shard for about 64 shards: a power of two from 8 to 256."""
+def automatic_shard_size(rows: int, config: ExtractConfig) -> int:
+    """Return rows a shard for about 64 shards: a power of two from 8 to 256.
+
+    Where clips or flow are saved, it stops growing at `MOST_PIXEL_BYTES` of them, which bounds a worker's memory.
+    """
+    frame = config.crop_size**2
+    clip_bytes = 3 * config.clip_length * frame if "clips" in config.save else 0
+    flow_bytes = 4 * (config.frames_needed - 1) * frame if "flow" in config.save else 0
     size = 8
-    while size < 256 and size * 64 < rows:
+    while size < 256 and size * 64 < rows and 2 * size * (clip_bytes + flow_bytes) <= MOST_PIXEL_BYTES:
         size *= 2
     return size
 

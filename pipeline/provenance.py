@@ -1,5 +1,6 @@
 """Who computed a label: versions of everything that touched it, and the machine."""
 
+import functools
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ PACKAGES = (
 )
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Return name -> version of Python, of the packages that labels or stores pass through, and of FFmpeg."""
     from vstats.pipeline.decode import ffmpeg_versions
@@ -31,6 +33,7 @@ def versions() -> dict[str, str]:
     return found | ffmpeg_versions()
 
 
+@functools.cache
 def machine() -> dict[str, str]:
     """Return what computed: host, processor, cores that this process may use, operating system."""
     return {

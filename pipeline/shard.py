@@ -101,6 +101,7 @@ def run_shard(task: ShardTask) -> ShardReceipt:
         stop=task.stop,
         plan_sha256=task.plan_sha256,
         files=files,
+        row_sha256=store.row_digests(computed.values, row_arrays(task.config)),
         labelled=int((computed.values[store.STATUS.name] == store.STATUS_OK).sum()),
         failures=computed.failures,
         seconds={stage: round(seconds, 6) for stage, seconds in watch.seconds.items()},

@@ -11,7 +11,7 @@ from vstats.pipeline.execute import Executor, Lost
 from vstats.pipeline.failures import Tally
 from vstats.pipeline.lock import StoreLock
 from vstats.pipeline.manifest import path_of_key
-from vstats.pipeline.place import Place
+from vstats.pipeline.place import Place, each
 from vstats.pipeline.plan import ShardTask, VideoRows
 from vstats.pipeline.progress import Progress
 from vstats.pipeline.records import PlannedRow
@@ -56,7 +56,7 @@ def run_shards(
             lost.append(outcome)
         else:
             count(outcome)
-    for outcome in executor.run(run_shard, [_without_culprits(each, executor) for each in lost]):
+    for outcome in executor.run(run_shard, [_without_culprits(one, executor) for one in lost]):
         lock.check()
         if isinstance(outcome, Lost):
             task = outcome.task
@@ -123,17 +123,22 @@ def _task(
     )  # fmt: skip
 
 
-def drop_damaged(place: Place) -> list[int]:
-    """Remove the receipts of shards whose files are not what was written, and return their numbers."""
-    store = Store.open(place, incomplete=True)
-    written = {receipt.shard: receipt.files for receipt in store.receipts()}
-    found = stores.file_digests(place, [name for files in written.values() for name in files])
-    whole = {
-        shard
-        for shard, files in written.items()
-        if all(found[name] == sha for name, (sha, _) in files.items())
-    }
-    damaged = [shard for shard in range(store.plan.shards) if shard not in whole]
-    for shard in damaged:
-        place.delete(stores.receipt_name(shard))
-    return damaged
+def drop_damaged(store: Store, progress: Progress) -> None:
+    """Remove the receipts of shards that earlier runs finished and whose files are no longer what was written.
+
+    A shard that this run writes was read back by whoever wrote it.
+    """
+    place = store.place
+    receipts = list(store.receipts())
+    names = [name for receipt in receipts for name in receipt.files]
+    if not names:
+        return
+    progress.start("checking", len(names), "file")
+    found = {}
+    for name, sha256 in zip(names, each(place, place.sha256, names), strict=True):
+        found[name] = sha256
+        progress.advance(1, 0)
+    progress.finish()
+    for receipt in receipts:
+        if any(found[name] != sha256 for name, (sha256, _) in receipt.files.items()):
+            place.delete(stores.receipt_name(receipt.shard))

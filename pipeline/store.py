@@ -19,11 +19,12 @@ A task owns whole shards of every array and nobody else writes them. A shard cou
 import hashlib
 import json
 import math
+from array import array as compact_array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +88,9 @@ INDEX = (
 )
 INDEX_ROWS = 65536
 """Rows a chunk of the index, which the planner writes alone: it need not follow the shards that workers write."""
+
+VIDEOS_BLOCK = 4096
+"""Lines of videos.parquet that are written together, and made into records together."""
 
 STATUS = StoredArray(name="index/status", shape=(), dtype="uint8", fill=STATUS_PENDING)
 
@@ -167,13 +171,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardReceipt:
-    """What one finished shard holds: its files' sha256 and sizes, counts, failures, times and who computed it."""
+    """What one finished shard holds: its files' sha256 and sizes, counts, failures, times and who computed it.
+
+    `row_sha256` is what `row_digests` gives.
+    """
 
     shard: int
     start: int
     stop: int
     plan_sha256: str
     files: dict[str, tuple[str, int]]
+    row_sha256: dict[str, tuple[str, ...]]
     labelled: int
     failures: tuple[Failure, ...]
     seconds: dict[str, float]
@@ -191,8 +199,9 @@ class ShardReceipt:
     def from_json(cls, record: dict[str, Any]) -> "ShardReceipt":
         """Return the receipt that `to_json` wrote."""
         files = {name: (str(entry[0]), int(entry[1])) for name, entry in record["files"].items()}
+        rows = {name: tuple(digests) for name, digests in record["row_sha256"].items()}
         failures = tuple(failure_from_json(f) for f in record["failures"])
-        return cls(**{**record, "files": files, "failures": failures})
+        return cls(**{**record, "files": files, "row_sha256": rows, "failures": failures})
 
 
 def failure_from_json(record: Mapping[str, Any]) -> Failure:
@@ -250,12 +259,27 @@ def plan_store(
     place.remove(PROBES)
 
 
-def index_columns(rows: Iterable[PlannedRow]) -> dict[str, Array]:
-    """Return the index arrays of `rows`, by array name."""
-    names = [array.name.removeprefix("index/") for array in INDEX]
-    flat = np.fromiter((getattr(row, name) for row in rows for name in names), np.uint32)
-    table = flat.reshape(-1, len(names))
-    return {array.name: table[:, k].astype(array.dtype) for k, array in enumerate(INDEX)}
+class IndexColumns:
+    """The index arrays of rows, as they are planned: a few bytes a row, for millions of them."""
+
+    def __init__(self) -> None:
+        self._names = [one.name.removeprefix("index/") for one in INDEX]
+        self._flat = compact_array("I")
+
+    def __len__(self) -> int:
+        return len(self._flat) // len(self._names)
+
+    def extend(self, rows: Iterable[PlannedRow]) -> int:
+        """Add rows, and return how many they were."""
+        before = len(self)
+        for row in rows:
+            self._flat.extend([getattr(row, name) for name in self._names])
+        return len(self) - before
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the arrays, by name."""
+        table = np.frombuffer(self._flat, np.uint32).reshape(-1, len(self._names))
+        return {one.name: table[:, k].astype(one.dtype) for k, one in enumerate(INDEX)}
 
 
 def planned_rows(index: Mapping[str, Array]) -> list[PlannedRow]:
@@ -271,6 +295,9 @@ def write_rows(
 ) -> dict[str, tuple[str, int]]:
     """Write whole shards durably, read them back, and return file -> (sha256, bytes), files relative to the store.
 
+    A shard is encoded in memory and put in place as one file, whatever stands there: a worker that was given up, and still
+    writes the same shard, does no harm.
+
     Parameters
     ----------
     place : Place
@@ -285,34 +312,46 @@ def write_rows(
     StoreError
         The disk or server refused, or gives back other values than were written.
     """
-    group = _open_arrays(place, mode="r+")
+    group = _open_arrays(place, mode="r")
 
     def write(name: str) -> tuple[str, tuple[str, int]]:
-        value = values[name]
         with place.refusals(f"{ARRAYS}/{name}"):
             found = group[name]
-            assert isinstance(found, zarr.Array)
-            array = found.with_config({"write_empty_chunks": True})
-            key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
-            file = f"{ARRAYS}/{name}/{key}"
-            place.delete(file)  # a whole shard is written: never read and mend an old one
-            window = slice(start, start + len(value))
-            array[window] = value
-            place.sync(file)
-            if not _reads_back(array, window, value):
-                raise StoreError(
-                    f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
-                )
-            return file, (place.sha256(file), place.size(file))
+        assert isinstance(found, zarr.Array)
+        key = found.metadata.encode_chunk_key((shard,) + (0,) * (found.ndim - 1))
+        file = f"{ARRAYS}/{name}/{key}"
+        content = _encoded(found, key, start, values[name])
+        sha256 = hashlib.sha256(content).hexdigest()
+        place.write(file, content)
+        if place.sha256(file) != sha256:
+            raise StoreError(
+                f"{place.where(file)}: the disk gives back other bytes than were written; check the disk"
+            )
+        return file, (sha256, len(content))
 
     return dict(each(place, write, values))
 
 
-def _reads_back(array: zarr.Array[Any], window: slice, value: Array) -> bool:
-    try:
-        return np.asarray(array[window]).tobytes() == np.ascontiguousarray(value).tobytes()
-    except (ValueError, RuntimeError):  # a codec's checksum does not fit
-        return False
+def _encoded(array: zarr.Array[Any], key: str, start: int, value: Array) -> memoryview:
+    """Return the file of one shard of `array` that holds `value` from row `start` on."""
+    files: dict[str, Any] = {}
+    path = zarr.storage.StorePath(zarr.storage.MemoryStore(files), "array")
+    metadata: Any = array.metadata
+    alone = zarr.Array(zarr.AsyncArray(metadata, path, {"write_empty_chunks": True}))
+    alone[start : start + len(value)] = value
+    return memoryview(files[f"array/{key}"].as_numpy_array())
+
+
+def row_digests(values: Mapping[str, Array], arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:
+    """Return the sha256 of every row of arrays whose every row is a chunk: a receipt keeps them, for the digest.
+
+    They are pixels, too many to read all of them once more when the store is finished.
+    """
+    return {
+        array.name: tuple(hashlib.sha256(row).hexdigest() for row in _row_bytes(values[array.name], array))
+        for array in arrays
+        if array.chunk_rows
+    }
 
 
 def write_receipt(place: Place, receipt: ShardReceipt) -> None:
@@ -357,13 +396,49 @@ def write_videos(place: Place, videos: Sequence[VideoRecord]) -> None:
     import pyarrow.parquet as pq
 
     types = {"int": pa.int64(), "float": pa.float64(), "str": pa.string()}
-    columns = {"id": pa.array(range(len(videos)), pa.uint32())}
-    for name, kind in VideoRecord.__annotations__.items():
-        values = [getattr(video, name) for video in videos]
-        columns[name] = pa.array(values, types[getattr(kind, "__name__", str(kind))])
+    columns = {
+        name: types[getattr(kind, "__name__", str(kind))]
+        for name, kind in VideoRecord.__annotations__.items()
+    }
+    schema = pa.schema([("id", pa.uint32()), *columns.items()])
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), sink, compression="zstd")
-    place.write(VIDEOS, sink.getvalue().to_pybytes())
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for start in range(0, len(videos), VIDEOS_BLOCK):
+            block = videos[start : start + VIDEOS_BLOCK]
+            values = {name: [getattr(video, name) for video in block] for name in columns}
+            writer.write_table(pa.table({"id": range(start, start + len(block)), **values}, schema))
+    place.write(VIDEOS, memoryview(sink.getvalue()))
+
+
+class VideoTable(Sequence[VideoRecord]):
+    """The lines of videos.parquet, made into records when they are looked at: there may be millions."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._block: tuple[int, list[VideoRecord]] = (-1, [])
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, item: int) -> VideoRecord: ...
+
+    @overload
+    def __getitem__(self, item: slice) -> list[VideoRecord]: ...
+
+    def __getitem__(self, item: int | slice) -> VideoRecord | list[VideoRecord]:
+        if isinstance(item, slice):
+            return [self[position] for position in range(*item.indices(len(self)))]
+        if not -len(self) <= item < len(self):
+            raise IndexError(f"video {item} of {len(self)}")
+        number, position = divmod(item % len(self), VIDEOS_BLOCK)
+        found, block = self._block
+        if found != number:
+            columns = self._table.slice(number * VIDEOS_BLOCK, VIDEOS_BLOCK).to_pydict()
+            lines = zip(*columns.values(), strict=True)
+            block = [VideoRecord(**dict(zip(columns, line, strict=True))) for line in lines]
+            self._block = number, block
+        return block[position]
 
 
 def write_failures(place: Place, failures: Iterable[Failure]) -> None:
@@ -391,8 +466,13 @@ def commit(
         if name.endswith(".partial"):  # a killed process was writing it
             place.delete(name)
     store = Store.open(place, incomplete=True)
-    roots = store.compute_roots()
-    known = {name: entry[0] for receipt in store.receipts() for name, entry in receipt.files.items()}
+    known: dict[str, str] = {}
+    leaves: dict[str, list[str]] = {array.name: [] for array in store.plan.arrays if array.chunk_rows}
+    for receipt in store.receipts():
+        known |= {name: sha256 for name, (sha256, _) in receipt.files.items()}
+        for name, digests in receipt.row_sha256.items():
+            leaves[name].extend(digests)
+    roots = store.compute_roots(leaves)
     names = store.files()
     known |= file_digests(place, [name for name in names if name not in known])
     content = "".join(f"{known[name]}  {name}\n" for name in names).encode()
@@ -406,21 +486,22 @@ def commit(
         **facts,
     }
     place.write(COMMIT, seal(record))
+    place.delete(status.NAME)
     return digest
 
 
 # ---------------------------------------------------------------------------------------------------- digests
 
 
-def array_root(name: str, dtype: str, shape: Sequence[int], rows: Iterable[bytes]) -> str:
+def array_root(name: str, dtype: str, shape: Sequence[int], leaves: Iterable[bytes]) -> str:
     """Return the digest of an array: sha256 over its name, dtype, shape and the sha256 of every row.
 
     Rows are little-endian, C order, in plan order. No chunking, codec, order of writing or number of workers enters.
     """
     head = canonical_json({"name": name, "dtype": dtype, "shape": list(shape)})
     total = hashlib.sha256(b"vstats-array-v1\0" + head.encode() + b"\0")
-    for row in rows:
-        total.update(hashlib.sha256(row).digest())
+    for leaf in leaves:
+        total.update(leaf)
     return total.hexdigest()
 
 
@@ -549,20 +630,19 @@ class Store:
             ) from error
 
     @cached_property
-    def videos(self) -> tuple[VideoRecord, ...]:
+    def videos(self) -> Sequence[VideoRecord]:
         """The videos, in the order of their ids."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         content = self.place.read(VIDEOS)
         try:
-            columns = pq.read_table(pa.BufferReader(content)).drop_columns("id").to_pydict()
+            table = pq.read_table(pa.BufferReader(content)).drop_columns("id")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.place.where(VIDEOS)} cannot be read ({error}); `vstats verify` checks it"
             ) from error
-        lines = zip(*columns.values(), strict=True)
-        return tuple(VideoRecord(**dict(zip(columns, line, strict=True))) for line in lines)
+        return VideoTable(table)
 
     def keys(self) -> tuple[str, ...]:
         """Return the videos' keys, in the order of their ids."""
@@ -601,29 +681,37 @@ class Store:
             if name.split("/")[0] not in {MANIFEST, COMMIT, *PASSING}
         }
 
-    def compute_roots(self) -> dict[str, str]:
-        """Return the digest of every array, and of the table of videos, from what stands on disk."""
-        roots = dict(zip(self.names(), each(self.place, self._root, self.plan.arrays), strict=True))
-        lines = [
-            canonical_json(
-                {"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status}
-            ).encode()
+    def compute_roots(self, leaves: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+        """Return the digest of every array, and of the table of videos, from what stands on disk.
+
+        `leaves` are the sha256 of every row of arrays that need not be read.
+        """
+        known = leaves or {}
+
+        def root(array: StoredArray) -> str:
+            rows = map(bytes.fromhex, known[array.name]) if array.name in known else self._leaves(array)
+            return array_root(array.name, array.dtype, (self.rows, *array.shape), rows)
+
+        roots = dict(zip(self.names(), each(self.place, root, self.plan.arrays), strict=True))
+        lines = (
+            canonical_json({"key": v.key, "sha256": v.sha256, "frames": v.frames, "status": v.status})
             for v in self.videos
-        ]
-        roots["videos"] = array_root("videos", "json", (len(lines),), lines)
+        )
+        digests = (hashlib.sha256(line.encode()).digest() for line in lines)
+        roots["videos"] = array_root("videos", "json", (len(self.videos),), digests)
         return roots
 
-    def _root(self, array: StoredArray) -> str:
-        return array_root(array.name, array.dtype, (self.rows, *array.shape), self._row_bytes(array))
+    def _leaves(self, array: StoredArray) -> Iterator[bytes]:
+        size = rows_a_file(array, self.plan)
+        for start in range(0, self.rows, size):
+            for row in _row_bytes(self.read(array.name, start, start + size), array):
+                yield hashlib.sha256(row).digest()
 
-    def _row_bytes(self, array: StoredArray) -> Iterator[bytes]:
-        little = np.dtype(array.dtype).newbyteorder("<")
-        for shard in range(self.plan.shards):
-            block = np.ascontiguousarray(
-                self.read(array.name, *self.plan.shard_rows(shard)).astype(little, copy=False)
-            )
-            for row in block:
-                yield row.tobytes()
+
+def _row_bytes(values: Array, array: StoredArray) -> Iterator[bytes]:
+    little = np.dtype(array.dtype).newbyteorder("<")
+    for row in np.ascontiguousarray(values.astype(little, copy=False)):
+        yield row.tobytes()
 
 
 def _open_arrays(place: Place, *, mode: Any) -> zarr.Group:

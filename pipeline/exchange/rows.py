@@ -160,6 +160,7 @@ def rebuild(header: Header, blocks: Blocks, output: str | Path) -> str:
         files = stores.write_rows(place, shard, start, values)
         receipt = ShardReceipt(
             shard=shard, start=start, stop=stop, plan_sha256=plan_sha256, files=files,
+            row_sha256=stores.row_digests(values, plan.arrays),
             labelled=int((values[stores.STATUS.name] == stores.STATUS_OK).sum()),
             failures=tuple(f for f in failures if f.rows and start <= f.rows[0] < stop),
             seconds={}, versions=versions(), machine=machine(),

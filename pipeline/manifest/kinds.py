@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vstats.pipeline.errors import ManifestError
-from vstats.pipeline.manifest import canonical, kinetics, tables, text_lists
+from vstats.pipeline.manifest import canonical, hmdb51, kinetics, tables, text_lists
 from vstats.pipeline.manifest.classes import ClassMap
 from vstats.pipeline.manifest.model import Parsed
 from vstats.pipeline.manifest.source import ListFile
@@ -38,6 +38,8 @@ _IN_ORDER = (
     ListKind("kinetics", kinetics.is_kinetics, kinetics.parse_kinetics),
     ListKind("csv", tables.is_csv, tables.parse_csv),
     ListKind("ucf101", text_lists.is_ucf101, text_lists.parse_ucf101),
+    ListKind("hmdb51", hmdb51.is_hmdb51, hmdb51.parse_hmdb51),
+    ListKind("hmdb51-test", lambda _: False, hmdb51.parse_hmdb51_test),
     ListKind("paths", text_lists.is_paths, text_lists.parse_paths),
     ListKind("start-frames", text_lists.is_start_frames, text_lists.parse_start_frames),
     ListKind("multi-label", text_lists.is_multi_label, text_lists.parse_multi_label),

@@ -5,6 +5,7 @@ row, laying the store out, opening it and making every shard's task.
 """
 
 import argparse
+import pickle
 import resource
 import tempfile
 import time
@@ -27,16 +28,47 @@ def main() -> None:
     options.add_argument("--videos", type=int, default=240_000)
     options.add_argument("--clips", type=int, default=1)
     chosen = options.parse_args()
+    config, run = ExtractConfig(clips_per_video=chosen.clips), RunConfig()
+    began = now = time.perf_counter()
+    manifest = made_up(chosen.videos)
+    now = step("list", now)
+    with tempfile.TemporaryDirectory() as folder:
+        place = LocalPlace(Path(folder) / "a.vstats")
+        # As in extract: neither what probing found nor the draft outlives the writing of the plan.
+        _write_plan(place, draft_plan(manifest, probed(manifest), config, run), manifest, config)
+        now = step("plan", now)
+        store = stores.Store.open(place, incomplete=True)
+        assert len(store.videos) == chosen.videos
+        now = step("open", now)
+        tasks = largest = 0
+        for task in shard_tasks(store, range(store.plan.shards), run):
+            tasks += 1
+            if tasks % 100 == 1:
+                largest = max(largest, len(pickle.dumps(task)))
+        now = step("tasks", now)
+        print(
+            f"{chosen.videos:,} videos, {store.rows:,} rows, {tasks:,} shard tasks of {store.plan.shard_size} rows, at most "
+            f"{largest / 1000:.0f} kB each: {now - began:.1f} s, peak {peak():.0f} MB"
+        )
+
+
+def made_up(videos: int) -> Manifest:
+    """Return a list as large as Kinetics."""
     rows = tuple(
         ManifestRow(
             key=f"class {n % 400:03d}/{n:011d}_000000_000010.mp4",
-            path=f"/data/{n}.mp4",
+            path=f"/data/class {n % 400:03d}/{n:011d}_000000_000010.mp4",
             label=n % 400,
             class_name="class",
         )
-        for n in range(chosen.videos)
+        for n in range(videos)
     )
-    probes = {
+    return Manifest(source="made up", kind="kinetics", root="/data", rows=rows)
+
+
+def probed(manifest: Manifest) -> dict[str, ProbeResult]:
+    """Return what probing such videos would find."""
+    return {
         row.key: ProbeResult(
             key=row.key,
             probe=VideoProbe(
@@ -45,26 +77,8 @@ def main() -> None:
                 sha256=f"{n:064x}",
             ),
         )
-        for n, row in enumerate(rows)
+        for n, row in enumerate(manifest.rows)
     }  # fmt: skip
-    manifest = Manifest(source="made up", kind="kinetics", root="/data", rows=rows)
-    config, run = ExtractConfig(clips_per_video=chosen.clips), RunConfig()
-    print(f"{chosen.videos:,} videos, {chosen.clips} clips each; before planning {peak():.0f} MB")
-    with tempfile.TemporaryDirectory() as folder:
-        place = LocalPlace(Path(folder) / "a.vstats")
-        began = now = time.perf_counter()
-        draft = draft_plan(manifest, probes, config, run)
-        now = step("draft", now)
-        _write_plan(place, draft, manifest, config)
-        now = step("write", now)
-        store = stores.Store.open(place, incomplete=True)
-        assert len(store.videos) == chosen.videos
-        now = step("open", now)
-        tasks = sum(1 for _ in shard_tasks(store, range(store.plan.shards), run))
-        now = step("tasks", now)
-        print(
-            f"{store.rows:,} rows, {tasks:,} shards of {store.plan.shard_size}: {now - began:.1f} s, peak {peak():.0f} MB"
-        )
 
 
 def step(name: str, since: float) -> float:

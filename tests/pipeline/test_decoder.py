@@ -12,8 +12,8 @@ import pytest
 from tests import videos
 from vstats.pipeline import decode
 from vstats.pipeline.config import DecodeLimits
-from vstats.pipeline.decoder import Child, InProcess, decoder_for
-from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.decoder import DEATHS, Child, InProcess, decoder_for
+from vstats.pipeline.errors import DecodeError, WorkerError
 
 POISON = '''
 """Makes the decoding child crash, hang or eat memory on videos whose names say so."""
@@ -98,7 +98,7 @@ def test_errors_come_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("segfault", r"crashed on it \(ended by SIGSEGV\)"),
+        ("segfault", r"crashed on it 3 times \(ended by SIGSEGV\)"),
         ("hang", r"no frame came for 1 s \(--decode-timeout\)"),
         ("bomb", r"needs more than the 1024 MiB that --decode-memory allows"),
     ],
@@ -128,14 +128,53 @@ def test_a_video_left_in_the_middle_does_not_disturb_the_next(video: Path) -> No
     child.stop()
 
 
-def test_a_killed_child_is_replaced(video: Path) -> None:
-    child = Child(DecodeLimits())
-    child.probe(str(video))
+def kill(child: Child) -> None:
     assert child._process is not None
     os.kill(child._process.pid, signal.SIGKILL)
     time.sleep(0.1)
+
+
+def test_a_child_that_is_killed_is_replaced_and_costs_nothing(video: Path) -> None:
+    child = Child(DecodeLimits())
+    child.probe(str(video))
+    kill(child)
+    assert child.probe(str(video)).frames == 20
+    frames = child.frames(str(video), range(20))
+    found = [next(frames)]
+    for _ in range(DEATHS - 1):
+        kill(child)
+        found.append(next(frames))
+    found += frames
+    expected = list(decode.wanted_frames(str(video), range(20)))
+    assert [(index, rgb.tobytes()) for index, rgb in found] == [(i, rgb.tobytes()) for i, rgb in expected]
+    child.stop()
+
+
+def test_a_video_on_which_child_after_child_dies_is_given_up(video: Path) -> None:
+    child = Child(DecodeLimits())
+    frames = child.frames(str(video), range(20))
+    for _ in range(DEATHS):
+        next(frames)
+        kill(child)
+    with pytest.raises(DecodeError, match=r"crashed on it 3 times \(ended by SIGKILL\)"):
+        next(frames)
     assert child.probe(str(video)).frames == 20
     child.stop()
+
+
+def test_that_a_child_starts_late_or_not_at_all_is_no_videos_fault(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = tmp_path / "sitecustomize.py"
+    when = "import os, sys, time\nif 'vstats.pipeline.decode_child' in sys.orig_argv:"
+    site.write_text(f"{when} time.sleep(1)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    child = Child(DecodeLimits(timeout_seconds=0.5))
+    assert child.probe(str(video)).frames == 20
+    child.stop()
+    site.write_text(f"{when} os._exit(1)")
+    with pytest.raises(WorkerError, match="a decoding process does not start"):
+        child.probe(str(video))
 
 
 @pytest.mark.usefixtures("poison")

@@ -294,6 +294,20 @@ def test_ucf101_train_and_test(tmp_path: Path) -> None:
     )  # a folder too has classes when they are named
 
 
+def test_hmdb51_splits(tmp_path: Path) -> None:
+    make(tmp_path / "set", "wave/a.avi", "wave/b.avi", "run/c.avi", "run/d.avi")
+    root = str(tmp_path / "set")
+    wave = listed(tmp_path, "a.avi 1 \nb.avi 2 \n", "wave_test_split1.txt")
+    run = listed(tmp_path, "c.avi 2 \nd.avi 1 \ne.avi 0 \n", "run_test_split1.txt")
+    train = read_manifest([wave, run], root=root)
+    assert (train.kind, keys(train.rows), train.missing) == ("hmdb51", ["run/d.avi", "wave/a.avi"], ())
+    assert [row.class_name for row in train.rows] == ["run", "wave"]
+    assert any("hmdb51-test takes the test videos" in note for note in train.notes)
+    test = read_manifest([wave, run], root=root, kind="hmdb51-test")
+    assert keys(test.rows) == ["run/c.avi", "wave/b.avi"]
+    assert [row.label for row in test.rows] == [row.label for row in train.rows]
+
+
 def test_ucf101_labels_that_contradict_the_class_list(tmp_path: Path) -> None:
     listed(tmp_path, UCF101_CLASSES, "classInd.txt")
     shifted = UCF101_TRAIN.replace("Pushups_g08_c01.avi 2", "Pushups_g08_c01.avi 3")

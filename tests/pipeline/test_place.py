@@ -30,7 +30,6 @@ class PlaceTests:
         place.prepare()
         for content in (b"", b"first", bytes(range(256)) * 40_000):
             place.write("folder/a", content)
-            place.sync("folder/a")
             assert place.read("folder/a") == content
             assert place.size("folder/a") == len(content)
             assert place.sha256("folder/a") == hashlib.sha256(content).hexdigest()

@@ -107,4 +107,8 @@ def test_rows_of_a_video_go_clip_by_clip_crop_by_crop_flip_last() -> None:
 
 @pytest.mark.parametrize(("rows", "size"), [(0, 8), (100, 8), (1000, 16), (16384, 256), (5_000_000, 256)])
 def test_automatic_shard_size(rows: int, size: int) -> None:
-    assert automatic_shard_size(rows) == size
+    assert automatic_shard_size(rows, ExtractConfig()) == size
+
+
+def test_shards_of_pixels_are_smaller() -> None:
+    assert automatic_shard_size(5_000_000, ExtractConfig(save=("clips", "flow"))) == 32

@@ -34,7 +34,9 @@ def planned(path: Path, rows: int, shard_size: int) -> Plan:
         machine={"host": "here"}, planned_at="2026-01-01T00:00:00+00:00",
     )  # fmt: skip
     video = VideoRecord(key="a.mp4", status="planned", rows=rows, sha256="ab", frames=rows + 15)
-    stores.plan_store(LocalPlace(path), plan, stores.index_columns(planned_rows), [video], [])
+    index = stores.IndexColumns()
+    assert index.extend(planned_rows) == len(index) == len(planned_rows)
+    stores.plan_store(LocalPlace(path), plan, index.arrays(), [video], [])
     return plan
 
 
@@ -43,18 +45,15 @@ def filled(path: Path, rows: int, shard_size: int, values: Any, pixels: Any) -> 
     opened = Store.open(path, incomplete=True)
     for shard in range(plan.shards):
         start, stop = plan.shard_rows(shard)
-        files = stores.write_rows(
-            opened.place,
-            shard,
-            start,
-            {
-                "index/status": np.zeros(stop - start, np.uint8),
-                VALUES.name: values[start:stop],
-                PIXELS.name: pixels[start:stop],
-            },
-        )
+        block = {
+            "index/status": np.zeros(stop - start, np.uint8),
+            VALUES.name: values[start:stop],
+            PIXELS.name: pixels[start:stop],
+        }
+        files = stores.write_rows(opened.place, shard, start, block)
         receipt = ShardReceipt(
-            shard=shard, start=start, stop=stop, plan_sha256=opened.plan_sha256, files=files, labelled=stop - start,
+            shard=shard, start=start, stop=stop, plan_sha256=opened.plan_sha256, files=files,
+            row_sha256=stores.row_digests(block, plan.arrays), labelled=stop - start,
             failures=(), seconds={"total": 1.5}, versions={}, machine={},
         )  # fmt: skip
         stores.write_receipt(opened.place, receipt)
@@ -86,7 +85,10 @@ def test_the_digest_is_what_the_documentation_says(tmp_path: Path) -> None:
     filled(path, 2, 8, values, np.zeros((2, 2, 4, 4, 3), np.uint8))
     head = b'vstats-array-v1\0{"dtype":"float32","name":"labels/some/thing","shape":[2,3]}\0'
     leaves = b"".join(hashlib.sha256(row.astype("<f4").tobytes()).digest() for row in values)
-    roots = Store.open(path).compute_roots()
+    store = Store.open(path)
+    roots = store.compute_roots()
+    assert store.committed is not None
+    assert roots == store.committed["roots"], "pixels are not read again when committing"
     assert roots[VALUES.name] == hashlib.sha256(head + leaves).hexdigest()
     lines = sorted(f"{root}  {name}\n" for name, root in roots.items())
     assert Store.open(path).digest == hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -121,13 +123,13 @@ def test_a_disk_that_gives_back_other_bytes_is_noticed(
     place = LocalPlace(tmp_path / "a.vstats")
     planned(place.path, 4, 4)
 
-    def flip(place: LocalPlace, name: str) -> None:
-        if "some" in name:
-            content = bytearray(place.read(name))
-            content[4] ^= 1
-            (place.path / name).write_bytes(content)
+    def flip(place: LocalPlace, name: str, content: bytes) -> None:
+        flipped = bytearray(content)
+        flipped[4] ^= 1
+        (place.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.path / name).write_bytes(flipped)
 
-    monkeypatch.setattr(LocalPlace, "sync", flip)
+    monkeypatch.setattr(LocalPlace, "write", flip)
     with pytest.raises(StoreError, match="gives back other bytes"):
         stores.write_rows(place, 0, 0, {VALUES.name: np.zeros((4, 3), np.float32)})
 
