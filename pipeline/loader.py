@@ -436,6 +436,10 @@ def _check_same_labels(first: Store, other: Store) -> None:
         for line in first.plan.config.differences(other.plan.config)
         if line.split(":")[0] not in CHOOSES_ROWS
     ]
+    # A plan's fingerprint also holds the version of the definition: today's is recomputed from the configuration.
+    today = [store.plan.fingerprint == store.plan.config.fingerprint() for store in (first, other)]
+    if today[0] != today[1]:
+        found.append("they were made by versions of vstats that define labels differently: extract one again")
     if found:
         raise ConfigMismatch(
             f"labels of {first.place} and {other.place} do not mean the same:\n  " + "\n  ".join(found)

@@ -82,7 +82,9 @@ class VideoClips:
             mine = [place for place, row in enumerate(rows) if row.video == video]
             # Frames are resized as far as these crops reach.
             top, left = (min(getattr(rows[p], axis) for p in mine) for axis in ("crop_y", "crop_x"))
-            bottom, right = (max(getattr(rows[p], axis) for p in mine) + side for axis in ("crop_y", "crop_x"))
+            bottom, right = (
+                max(getattr(rows[p], axis) for p in mine) + side for axis in ("crop_y", "crop_x")
+            )
             starts = sorted({rows[place].start_frame for place in mine})
             frames = self._decode(video, starts, length, (slice(top, bottom), slice(left, right)))
             for place in mine:

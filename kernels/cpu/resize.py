@@ -39,7 +39,9 @@ def area_u8(frames: U8, h: int, w: int, top: int, left: int, out: U8) -> None:
     # half that is added to the numerator would carry them over, and float64 errs by far less.
     unit = 0.5 / float(H * W)
     begin, end = left * W // w, ((left + columns) * W - 1) // w + 1  # the source columns that are needed
-    taps = np.empty((columns, 2), np.int64)  # an output column's first one, counted from `begin`, and how many
+    taps = np.empty(
+        (columns, 2), np.int64
+    )  # an output column's first one, counted from `begin`, and how many
     widths = np.zeros((columns, (W - 1) // w + 2), np.uint64)  # by how much it overlaps each
     for i in range(columns):
         before, after = (left + i) * W, (left + i + 1) * W
