@@ -121,7 +121,7 @@ def test_webdataset_reads_as_samples(store: Store, tmp_path: Path) -> None:
     (
         tmp_path / "twin" / "vstats.json"
     ).unlink()  # as if it had been killed: the same command again finishes it
-    (tmp_path / "twin" / "labelled-000002.tar").rename(tmp_path / "twin" / "labelled-000002.partial")
+    (tmp_path / "twin" / "labelled-000001.tar").rename(tmp_path / "twin" / "labelled-000001.partial")
     export_labels(store.path, tmp_path / "twin", "webdataset")
     assert len(list((tmp_path / "twin").iterdir())) == len(list((tmp_path / "out").iterdir()))
     for path in (tmp_path / "out").iterdir():
