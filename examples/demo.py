@@ -107,8 +107,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the demo as the command line says."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options of a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--videos", type=int, default=1000, help="how many to draw")
@@ -117,7 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
     add("--threads", type=int, default=2, help="as many give the same result again")
     add("--plot", type=Path, help="draw the result into this file (needs matplotlib)")
     add("--json", type=Path, help="write the figures into this file")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the demo as the command line says."""
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="vstats-demo-") as folder:

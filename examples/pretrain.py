@@ -25,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from vstats.kernels.errors import VstatsError
+from vstats.pipeline.errors import UsageError
 from vstats.pipeline.loader import IGNORE, ClipDataset, ClipLoader, Filter, normalise
 
 
@@ -150,6 +151,8 @@ def prepare(options: argparse.Namespace, where: Filter | None = None) -> tuple[P
         curriculum=(0.5, options.epochs // 2) if options.curriculum else None, num_workers=options.workers,
         persistent_workers=options.workers > 0, pin_memory=options.device.type == "cuda",
     )  # fmt: skip
+    if not len(loader):
+        raise UsageError(f"{len(dataset)} clips do not fill a batch of {options.batch_size}; lower --batch-size")
     task = Task(dataset, options.loss, options.appearance_weight)
     shape = (options.backbone, options.small, task.outputs)
     return new_network(shape, options.device, options.seed), task, loader

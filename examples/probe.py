@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from vstats.kernels.errors import VstatsError
+from vstats.pipeline.errors import UsageError
 from vstats.pipeline.loader import IGNORE, ClipDataset, ClipLoader
 
 
@@ -49,6 +50,8 @@ def frozen_features(network: Pretext, loader: ClipLoader) -> tuple[torch.Tensor,
     device = next(network.parameters()).device
     network.eval()
     seen = [(network.features(frames_of(batch, device)), batch["label"]) for batch in loader]
+    if any((classes < 0).any() for _, classes in seen):
+        raise UsageError("a video has no class to tell; extract from a list that states classes, with --classes")
     return torch.cat([f for f, _ in seen]).cpu(), torch.cat([c for _, c in seen])
 
 
@@ -82,15 +85,20 @@ def probe(network: Pretext, training: ClipLoader, held_out: ClipLoader) -> float
     return float((linear(new_x).argmax(dim=1) == new_y).float().mean())
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Probe as the command line says."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the options of a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=Path, help="what pretrain.py -o wrote")
     parser.add_argument("training", help="store that the probe is fitted on")
     parser.add_argument("held_out", help="store that it is judged on")
     parser.add_argument("--root", help="folder of the videos, where the stores keep no clips")
     parser.add_argument("--device", type=torch.device, default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Probe as the command line says."""
+    options = parse(arguments)
     try:
         training, held_out = (
             ClipLoader(ClipDataset(store, root=options.root), 64, shuffle=False)

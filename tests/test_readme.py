@@ -1,5 +1,6 @@
 """Every command and every line of Python in the README runs as written, in the order in which it stands there."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -29,6 +30,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clips.mkdir(parents=True)
     videos.write_video(clips / "v_Swing_g01_c01.avi", videos.moving_square("down", 6, 18, size=10))
     (folder / "trainlist01.txt").write_bytes(b"Swing/v_Swing_g01_c01.avi 1\r\n")
+    (folder / "examples").symlink_to(ROOT / "examples")
     return folder
 
 
@@ -53,6 +55,14 @@ def test_the_shell_commands_and_the_python(desk: Path) -> None:
             [sys.executable, "-c", block], cwd=desk, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+
+
+def test_commands_that_take_minutes_are_spelled_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    commands = re.findall(r"^python examples/(\w+)\.py ([^#\n]*)", "".join(blocks("sh")), re.MULTILINE)
+    assert len(commands) == 2
+    for name, arguments in commands:
+        importlib.import_module(name).parse(arguments.split())
 
 
 def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:
