@@ -21,6 +21,9 @@ from vstats.kernels.cpu import resize as _resize
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.measure import check_finite as _check_finite
 
+EVERYTHING = (slice(None), slice(None))
+"""All rows and columns."""
+
 _GREATEST_GREY = 1e6  # float frames are meant to hold 0..255; beyond this the arithmetic leaves float32
 
 
@@ -50,7 +53,9 @@ def rgb_to_gray(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return out
 
 
-def resize_area(frames: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def resize_area(
+    frames: npt.NDArray[np.uint8], size: tuple[int, int], part: tuple[slice, slice] = EVERYTHING
+) -> npt.NDArray[np.uint8]:
     """Resize by exact area averaging: each pixel is the mean of the source over its rectangle.
 
     Works in whole numbers and rounds half up, so the bits are the same everywhere. OpenCV's ``INTER_AREA`` means
@@ -62,10 +67,12 @@ def resize_area(frames: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
         One frame or many, at least 1 x 1.
     size : (int, int)
         Height and width of the result, larger or smaller than the source.
+    part : (slice, slice)
+        Rows and columns of the result to compute, in steps of 1; what is left out costs nothing.
 
     Returns
     -------
-    uint8 [..., h, w, 3]
+    uint8 [..., h, w, 3], or its `part`
 
     Raises
     ------
@@ -75,8 +82,12 @@ def resize_area(frames: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDA
     frames, (h, w) = np.asarray(frames), _size(size)
     if frames.dtype != np.uint8 or frames.ndim < 3 or frames.shape[-1] != 3 or 0 in frames.shape[-3:-1]:
         raise InputError(f"frames are {_kind(frames)}; expected uint8 [..., H, W, 3] of at least 1 x 1 pixel")
-    out = np.empty((*frames.shape[:-3], h, w, 3), np.uint8)
-    _resize.area_u8(_as_4d(frames), out.reshape(-1, h, w, 3))
+    rows, columns = (range(side)[chosen] for side, chosen in zip((h, w), part, strict=True))
+    if rows.step != 1 or columns.step != 1:
+        raise InputError(f"part is {part}; expected slices in steps of 1")
+    out = np.empty((*frames.shape[:-3], len(rows), len(columns), 3), np.uint8)
+    if out.size:
+        _resize.area_u8(_as_4d(frames), h, w, rows.start, columns.start, out.reshape(-1, *out.shape[-3:]))
     return out
 
 

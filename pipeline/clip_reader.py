@@ -80,9 +80,13 @@ class Layout:
         """Bytes of a shard's index."""
         return 16 * self.shard_rows + (4 if self.index_checked else 0)
 
-    def shard_file(self, folder: Path, shard: int) -> Path:
-        """Return the file of a shard."""
-        return folder / self.separator.join(["c", str(shard), *["0"] * len(self.shape)])
+    def shard_name(self, folder: str | Path, shard: int) -> str:
+        """Return the name of a shard's file in the array's folder."""
+        return f"{folder}/{self.separator.join(['c', str(shard), *['0'] * len(self.shape)])}"
+
+    def parse_index(self, content: bytes | bytearray) -> npt.NDArray[np.uint64]:
+        """Return a shard's index, uint64 [shard_rows, 2]: offset and length of each row."""
+        return np.frombuffer(content, "<u8", 2 * self.shard_rows).reshape(-1, 2)
 
 
 def read_layout(folder: Path) -> Layout:
@@ -95,10 +99,16 @@ def read_layout(folder: Path) -> Layout:
     """
     path = folder / "zarr.json"
     try:
-        record = json.loads(path.read_bytes())
-        return _parse_layout(record)
+        content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}") from error
+    return parse_layout(content, path)
+
+
+def parse_layout(content: bytes, path: str | Path) -> Layout:
+    """Return the layout that the content of a zarr.json describes; `path` is what messages call it."""
+    try:
+        return _parse_layout(json.loads(content))
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise StoreError(
             f"{path} does not describe an array of a row a chunk in shards ({error!r}); `vstats verify` checks it, "
@@ -133,6 +143,33 @@ def _parse_layout(record: Mapping[str, Any]) -> Layout:
         compressor=compressors[0] if compressors else None,
         fill=float(record["fill_value"]),
     )
+
+
+def row_buffers(
+    layout: Layout, rows: Sequence[int] | npt.NDArray[np.integer[Any]], out: npt.NDArray[Any]
+) -> U8:
+    """Return the bytes of a buffer for rows, uint8 [n, bytes of a row].
+
+    Raises
+    ------
+    ValueError
+        The buffer is not C-contiguous, or of another dtype or shape than the rows.
+    IndexError
+        A row is not in the array.
+    """
+    if (
+        out.shape != (len(rows), *layout.shape)
+        or out.dtype != np.dtype(layout.dtype)
+        or not out.flags.c_contiguous
+    ):
+        raise ValueError(
+            f"out is {out.dtype} {list(out.shape)}; it must be C-contiguous {layout.dtype} "
+            f"{[len(rows), *layout.shape]}"
+        )
+    for row in rows:
+        if not 0 <= row < layout.rows:
+            raise IndexError(f"row {row} is not in the array, which has {layout.rows}")
+    return out.reshape(len(rows), math.prod(layout.shape)).view(np.uint8)
 
 
 @dataclass(slots=True)
@@ -223,17 +260,7 @@ class ClipReader:
         StoreError
             A shard is missing, ends early, or holds other bytes than were written; the message names it.
         """
-        layout = self.layout
-        if (
-            out.shape != (len(rows), *layout.shape)
-            or out.dtype != np.dtype(layout.dtype)
-            or not out.flags.c_contiguous
-        ):
-            raise ValueError(
-                f"out is {out.dtype} {list(out.shape)}; it must be C-contiguous {layout.dtype} "
-                f"{[len(rows), *layout.shape]}"
-            )
-        buffers = out.reshape(len(rows), math.prod(layout.shape)).view(np.uint8)
+        buffers = row_buffers(self.layout, rows, out)
         if self._open.pid != os.getpid():  # after a fork: the parent's descriptors are closed in this process
             self._open.close()
             self._open = self._nothing_open()
@@ -241,7 +268,7 @@ class ClipReader:
         with self._open.lock:
             # In the order of the disk: within a batch, neighbours are read one after the other.
             places = sorted(range(len(numbers)), key=numbers.__getitem__)
-            if layout.compressor is None:
+            if self.layout.compressor is None:
                 for place in places:
                     self._read_plain(numbers[place], buffers[place])
             else:
@@ -301,8 +328,6 @@ class ClipReader:
 
     def _locate(self, row: int) -> tuple[int, int, int] | None:
         """Return the descriptor of a row's shard, and the row's offset and length in it; None: it is all fill."""
-        if not 0 <= row < self.layout.rows:
-            raise IndexError(f"row {row} is not in {self.folder}, which has {self.layout.rows}")
         shard, position = divmod(row, self.layout.shard_rows)
         descriptor = self._descriptor(shard)
         index = self._indexes.get(shard)
@@ -317,7 +342,7 @@ class ClipReader:
         if descriptor is not None:
             files.move_to_end(shard)
             return descriptor
-        path = self.layout.shard_file(self.folder, shard)
+        path = self.layout.shard_name(self.folder, shard)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -340,7 +365,7 @@ class ClipReader:
         self._pread(first, descriptor, [memoryview(content)], at)
         if self.layout.index_checked:
             self._compare(first, np.frombuffer(content, np.uint8, size - 4), content[-4:])
-        return np.frombuffer(content, "<u8", 2 * self.layout.shard_rows).reshape(-1, 2)
+        return self.layout.parse_index(content)
 
     def _pread(self, row: int, descriptor: int, buffers: list[memoryview], offset: int) -> None:
         left = sum(len(buffer) for buffer in buffers)
@@ -361,8 +386,8 @@ class ClipReader:
         if google_crc32c.value(content) != int.from_bytes(checksum, "little"):
             raise self._damaged(row, "holds other bytes than were written")
 
-    def _file(self, row: int) -> Path:
-        return self.layout.shard_file(self.folder, row // self.layout.shard_rows)
+    def _file(self, row: int) -> str:
+        return self.layout.shard_name(self.folder, row // self.layout.shard_rows)
 
     def _damaged(self, row: int, what: str) -> StoreError:
         return StoreError(f"{self._file(row)}, row {row}: {what}; `vstats verify` checks the store")

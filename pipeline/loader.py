@@ -42,7 +42,9 @@ from vstats.pipeline.encodings import (
     regression_targets,
 )
 from vstats.pipeline.errors import ConfigMismatch, UsageError
+from vstats.pipeline.place import ObjectPlace
 from vstats.pipeline.records import PlannedRow
+from vstats.pipeline.remote_clips import RemoteClips
 from vstats.pipeline.sampling import EpochSampler, in_share
 from vstats.pipeline.selection import Filter, Selection, select, split_keys
 from vstats.pipeline.store import ARRAYS, INDEX, Store
@@ -97,7 +99,8 @@ class ClipDataset(Dataset[Item]):
         Give frames as float32, ``(rgb / 255 - mean) / std``, numbers or one a channel. It takes four times the memory
         and bandwidth of uint8: `normalise` on the GPU is the faster way.
     check : {"first", "always", "never"}
-        When a stored clip is compared with its CRC-32C: when a process first reads it, each time, or never.
+        When a stored clip is compared with its CRC-32C: when a process first reads it, each time, or never. From
+        object storage it always is.
 
     Attributes
     ----------
@@ -232,10 +235,10 @@ class ClipDataset(Dataset[Item]):
             whole = len(places) == len(chosen)
             target = buffer if whole else np.empty((len(places), *shape[1:]), np.uint8)
             source = self.sources[number]
-            if isinstance(source, ClipReader):
-                source.read_into(columns.rows[chosen[places]], target)
-            else:
+            if isinstance(source, VideoClips):
                 source.read_into([columns.planned_row(i) for i in chosen[places].tolist()], target)
+            else:
+                source.read_into(columns.rows[chosen[places]], target)
             if not whole:
                 buffer[places] = target
         channels_first = frames.permute(0, 4, 1, 2, 3)
@@ -410,13 +413,15 @@ class _Columns:
 
 def _source(
     store: Store, root: str | Path | None, source: str, mismatch: str, check: str
-) -> ClipReader | VideoClips:
+) -> ClipReader | RemoteClips | VideoClips:
     stored = "clips" in store.plan.config.save
     if source == "clips" and not stored:
         raise UsageError(
             f"{store.place} keeps no clips; extract with --save clips, or give root=, the videos' folder"
         )
     if stored and source != "videos":
+        if isinstance(store.place, ObjectPlace):
+            return RemoteClips(store.place, f"{ARRAYS}/clips")
         return ClipReader(store.path / ARRAYS / "clips", check=check, threads=_threads())
     if root is None:
         raise UsageError(
@@ -436,6 +441,10 @@ def _check_same_labels(first: Store, other: Store) -> None:
         for line in first.plan.config.differences(other.plan.config)
         if line.split(":")[0] not in CHOOSES_ROWS
     ]
+    # A plan's fingerprint also holds the version of the definition: today's is recomputed from the configuration.
+    today = [store.plan.fingerprint == store.plan.config.fingerprint() for store in (first, other)]
+    if today[0] != today[1]:
+        found.append("they were made by versions of vstats that define labels differently: extract one again")
     if found:
         raise ConfigMismatch(
             f"labels of {first.place} and {other.place} do not mean the same:\n  " + "\n  ".join(found)

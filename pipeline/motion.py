@@ -28,11 +28,13 @@ def flow_frame_size(config: ExtractConfig, height: int, width: int) -> tuple[int
     return int(wanted_height), int(wanted_width)
 
 
-def resize_frame(rgb: U8, size: tuple[int, int], config: ExtractConfig) -> U8:
-    """Return uint8 [H, W, 3] resized to `size`: by area in `sts`, bilinearly in the released profiles."""
+def resize_frame(
+    rgb: U8, size: tuple[int, int], config: ExtractConfig, part: tuple[slice, slice] = ops.EVERYTHING
+) -> U8:
+    """Return uint8 [H, W, 3] resized to `size`, or a part of it: by area in `sts`, else bilinearly."""
     if rgb.shape[:2] == size:
-        return rgb
-    return ops.resize_area(rgb, size) if config.profile == "sts" else ops.resize_linear(rgb, size)
+        return rgb[part]
+    return ops.resize_area(rgb, size, part) if config.profile == "sts" else ops.resize_linear(rgb, size)[part]
 
 
 def flow_fields(gray: U8, config: ExtractConfig) -> F32:

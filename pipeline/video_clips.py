@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vstats.kernels import ops
 from vstats.kernels.errors import InputError
 from vstats.pipeline import motion
 from vstats.pipeline.config import ExtractConfig
@@ -76,16 +77,21 @@ class VideoClips:
         DecodeError
             A video is missing, is another than the one labelled, or does not decode; the message names it.
         """
-        side = self.config.crop_size
+        side, length = self.config.crop_size, self.config.clip_length
         for video in dict.fromkeys(row.video for row in rows):
             mine = [place for place, row in enumerate(rows) if row.video == video]
+            # Frames are resized as far as these crops reach.
+            top, left = (min(getattr(rows[p], axis) for p in mine) for axis in ("crop_y", "crop_x"))
+            bottom, right = (
+                max(getattr(rows[p], axis) for p in mine) + side for axis in ("crop_y", "crop_x")
+            )
             starts = sorted({rows[place].start_frame for place in mine})
-            frames = self._decode(video, starts, self.config.clip_length)
+            frames = self._decode(video, starts, length, (slice(top, bottom), slice(left, right)))
             for place in mine:
                 row = rows[place]
-                window = slice(row.crop_y, row.crop_y + side), slice(row.crop_x, row.crop_x + side)
-                for t, index in enumerate(self._indices(row, self.config.clip_length)):
-                    crop = frames[index][window]
+                y, x = row.crop_y - top, row.crop_x - left
+                for t, index in enumerate(self._indices(row, length)):
+                    crop = frames[index][y : y + side, x : x + side]
                     out[place, t] = crop[:, ::-1] if row.flip else crop
 
     def working_frames(self, row: PlannedRow) -> U8:
@@ -93,11 +99,13 @@ class VideoClips:
 
         They are what labels come from where flow is computed on the working frame, as `sts` does.
         """
-        frames = self._decode(row.video, [row.start_frame], self.config.frames_needed)
+        frames = self._decode(row.video, [row.start_frame], self.config.frames_needed, ops.EVERYTHING)
         return np.stack([frames[index] for index in self._indices(row, self.config.frames_needed)])
 
-    def _decode(self, video: int, starts: Sequence[int], length: int) -> dict[int, U8]:
-        """Return the working frames of the clips that begin at `starts`, by position in the video."""
+    def _decode(
+        self, video: int, starts: Sequence[int], length: int, part: tuple[slice, slice]
+    ) -> dict[int, U8]:
+        """Return a part of the working frames of the clips that begin at `starts`, by position in the video."""
         path = str(self.path(video))
         self._check(video, path)
         count = int(self._frames[video])
@@ -106,7 +114,8 @@ class VideoClips:
         )
         size = self.config.working
         return {
-            index: motion.resize_frame(rgb, size, self.config) for index, rgb in wanted_frames(path, wanted)
+            index: motion.resize_frame(rgb, size, self.config, part)
+            for index, rgb in wanted_frames(path, wanted)
         }
 
     def _indices(self, row: PlannedRow, length: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Every command and every line of Python in the README runs as written, in the order in which it stands there."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -43,6 +44,7 @@ def desk(tmp_path: Path) -> Path:
     clips.mkdir(parents=True)
     videos.write_video(clips / "v_Swing_g01_c01.avi", videos.moving_square("down", 6, 18, size=10))
     (tmp_path / "trainlist01.txt").write_bytes(b"Swing/v_Swing_g01_c01.avi 1\r\n")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     return tmp_path
 
 
@@ -82,6 +84,14 @@ def test_no_command_and_no_python_is_left_out() -> None:
     assert sorted(told) == sorted(title for titles in SECTIONS for title in titles)
     assert len(blocks("bash")) >= 2
     assert len(blocks("python")) >= 2
+
+
+def test_commands_that_take_minutes_are_spelled_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    commands = re.findall(r"^python examples/(\w+)\.py ([^#\n]*)", "".join(blocks("sh")), re.MULTILINE)
+    assert len(commands) == 2
+    for name, arguments in commands:
+        importlib.import_module(name).parse(arguments.split())
 
 
 def test_the_demo_shows_what_the_readme_shows(tmp_path: Path) -> None:

@@ -23,41 +23,53 @@ def rgb_to_gray(rgb: U8, out: U8) -> None:
 
 
 @kernel
-def area_u8(frames: U8, out: U8) -> None:
-    """Mean over each output pixel's rectangle: uint8 [T, H, W, 3] into uint8 [T, h, w, 3].
+def area_u8(frames: U8, h: int, w: int, top: int, left: int, out: U8) -> None:
+    """Mean over each output pixel's rectangle: uint8 [T, H, W, 3] resized to h x w.
+
+    `out`, uint8 [T, rows, columns, 3], is the part of the result that begins at row `top` and column `left`.
 
     Lengths are counted in 1/(h*H) and 1/(w*W) of the picture's sides: a source pixel is h by w of them and an
     output pixel H by W, so every overlap is a whole number.
     """
     T, H, W, C = frames.shape
-    h, w = out.shape[1], out.shape[2]
+    rows, columns = out.shape[1], out.shape[2]
     area = np.uint64(H * W)
     # Division by multiplication, exact: quotients below 256 of whole numbers lie at least 1/(2 area) from where the
     # half that is added to the numerator would carry them over, and float64 errs by far less.
     unit = 0.5 / float(H * W)
-    spans = np.empty((w, 2), np.int64)  # the source columns that an output column overlaps
-    for x in range(w):
-        spans[x, 0], spans[x, 1] = x * W // w, ((x + 1) * W - 1) // w + 1
-    column = np.empty(W * C, np.uint32)  # at most 255 * H
+    begin, end = left * W // w, ((left + columns) * W - 1) // w + 1  # the source columns that are needed
+    taps = np.empty(
+        (columns, 2), np.int64
+    )  # an output column's first one, counted from `begin`, and how many
+    widths = np.zeros((columns, (W - 1) // w + 2), np.uint64)  # by how much it overlaps each
+    for i in range(columns):
+        before, after = (left + i) * W, (left + i + 1) * W
+        first, last = before // w, (after - 1) // w
+        taps[i, 0], taps[i, 1] = first - begin, last - first + 1
+        for k in range(last - first + 1):
+            widths[i, k] = np.uint64(min(after, (first + k + 1) * w) - max(before, (first + k) * w))
+    column = np.empty((end - begin) * C, np.uint32)  # at most 255 * H
     for t in range(T):
-        for y in range(h):
+        for j in range(rows):
             column[:] = np.uint32(0)
-            top, bottom = y * H, (y + 1) * H
-            for sy in range(top // h, (bottom - 1) // h + 1):
-                rows = np.uint32(min(bottom, (sy + 1) * h) - max(top, sy * h))
-                source = frames[t, sy].reshape(W * C)
-                for i in range(W * C):
-                    column[i] += rows * np.uint32(source[i])
-            for x in range(w):
+            above, below = (top + j) * H, (top + j + 1) * H
+            for sy in range(above // h, (below - 1) // h + 1):
+                height = np.uint32(min(below, (sy + 1) * h) - max(above, sy * h))
+                source = frames[t, sy, begin:end].reshape((end - begin) * C)
+                for i in range(source.shape[0]):
+                    column[i] += height * np.uint32(source[i])
+            for i in range(columns):
                 r = g = b = np.uint64(0)
-                for sx in range(spans[x, 0], spans[x, 1]):
-                    columns = np.uint64(min((x + 1) * W, (sx + 1) * w) - max(x * W, sx * w))
-                    r += columns * np.uint64(column[3 * sx])
-                    g += columns * np.uint64(column[3 * sx + 1])
-                    b += columns * np.uint64(column[3 * sx + 2])
-                out[t, y, x, 0] = np.uint8((np.float64(np.uint64(2) * r + area) + 0.5) * unit)
-                out[t, y, x, 1] = np.uint8((np.float64(np.uint64(2) * g + area) + 0.5) * unit)
-                out[t, y, x, 2] = np.uint8((np.float64(np.uint64(2) * b + area) + 0.5) * unit)
+                at = 3 * taps[i, 0]
+                for k in range(taps[i, 1]):
+                    width = widths[i, k]
+                    r += width * np.uint64(column[at])
+                    g += width * np.uint64(column[at + 1])
+                    b += width * np.uint64(column[at + 2])
+                    at += 3
+                out[t, j, i, 0] = np.uint8((np.float64(np.uint64(2) * r + area) + 0.5) * unit)
+                out[t, j, i, 1] = np.uint8((np.float64(np.uint64(2) * g + area) + 0.5) * unit)
+                out[t, j, i, 2] = np.uint8((np.float64(np.uint64(2) * b + area) + 0.5) * unit)
 
 
 @kernel

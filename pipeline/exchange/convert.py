@@ -141,17 +141,24 @@ def read_flows(source: Path, form: str, bound: float = BOUND) -> Iterator[tuple[
 
 
 def form_of(source: str | Path) -> str:
-    """Return the form of a file or folder, judged by its name and by what it holds.
+    """Return the form of a file or folder, judged by what it holds.
 
     Raises
     ------
     UsageError
-        It is of none.
+        It is of none, or cannot be read.
     """
     path = Path(source)
-    if path.suffix == ".parquet":
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except IsADirectoryError:
+        head = b""
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    if head.startswith(b"PAR1"):
         return "parquet"
-    if path.suffix in (".h5", ".hdf5"):
+    if head == b"\x89HDF\r\n\x1a\n":
         from vstats.pipeline.exchange import hdf5
 
         return "hdf5" if hdf5.holds_store(path) else "flow-hdf5"

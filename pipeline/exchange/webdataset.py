@@ -14,6 +14,7 @@ is a pair of tars, and the same store gives the same bytes.
 
 import io
 import json
+import re
 import tarfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,8 +45,11 @@ def write(header: Header, blocks: Iterable[Block], output: Path) -> None:
     """Write a store's rows into a folder of tars."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        if any(output.iterdir()):
+        left = [path.name for path in output.iterdir()]  # a killed export leaves tars, and no header
+        if any(re.fullmatch(r"(un)?labelled-\d+\.(tar|partial)", name) is None for name in left):
             raise UsageError(f"{output} is not empty; choose another folder")
+        for name in left:
+            (output / name).unlink()
         names = {
             s.name: s.columns
             for s in schema(label_config(header.plan.config))

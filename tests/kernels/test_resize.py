@@ -35,6 +35,13 @@ def test_resizes_are_exact(resize: Any, height: int, width: int, h: int, w: int,
 
 
 @settings(max_examples=40, deadline=None)
+@given(height=SIDES, width=SIDES, h=SIDES, w=SIDES, cuts=st.tuples(*[st.integers(-9, 9)] * 4))
+def test_a_part_is_the_part_of_the_whole(height: int, width: int, h: int, w: int, cuts: Any) -> None:
+    rgb, part = picture(height, width), (slice(*cuts[:2]), slice(*cuts[2:]))
+    assert np.array_equal(ops.resize_area(rgb, (h, w), part), ops.resize_area(rgb, (h, w))[part])
+
+
+@settings(max_examples=40, deadline=None)
 @given(height=SIDES, width=SIDES, h=SIDES, w=SIDES, seed=st.integers(0, 99))
 def test_float_resize_has_the_bits_of_the_loops(height: int, width: int, h: int, w: int, seed: int) -> None:
     flow = np.random.default_rng(seed).standard_normal((1, height, width, 2)).astype(np.float32)
@@ -87,6 +94,7 @@ def test_axes_and_views_are_kept() -> None:
         lambda: ops.resize_area(np.zeros((4, 4, 3), np.uint8), (0, 2)),
         lambda: ops.resize_area(np.zeros((4, 4, 3), np.uint8), (2.5, 2)),  # type: ignore[arg-type]
         lambda: ops.resize_area(np.zeros((4, 4, 3), np.uint8), 3),  # type: ignore[arg-type]
+        lambda: ops.resize_area(np.zeros((4, 4, 3), np.uint8), (2, 2), (slice(None, None, 2), slice(None))),
         lambda: ops.resize_linear(np.zeros((4, 4), np.float64), (2, 2)),
         lambda: ops.resize_linear(np.zeros((2, 4, 4, 3), np.float32), (2, 2)),
         lambda: ops.resize_linear(np.zeros((0, 4), np.float32), (2, 2)),

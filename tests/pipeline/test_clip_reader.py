@@ -83,7 +83,7 @@ def test_a_buffer_of_another_kind_is_refused(stored: Path) -> None:
         reader.read_into([1], np.empty((1, *SHAPE), np.float32))
     with pytest.raises(ValueError, match="it must be C-contiguous"):
         reader.read_into([1, 2], np.empty((4, *SHAPE), np.uint8)[::2])
-    with pytest.raises(IndexError, match=f"row {ROWS} is not in"):
+    with pytest.raises(IndexError, match=f"row {ROWS} is not in the array"):
         reader.read([ROWS])
     with pytest.raises(IndexError):
         reader.read([-1])

@@ -118,6 +118,12 @@ def test_webdataset_reads_as_samples(store: Store, tmp_path: Path) -> None:
             seen += 1
     assert seen == store.rows
     export_labels(store.path, tmp_path / "twin", "webdataset")
+    (
+        tmp_path / "twin" / "vstats.json"
+    ).unlink()  # as if it had been killed: the same command again finishes it
+    (tmp_path / "twin" / "labelled-000001.tar").rename(tmp_path / "twin" / "labelled-000001.partial")
+    export_labels(store.path, tmp_path / "twin", "webdataset")
+    assert len(list((tmp_path / "twin").iterdir())) == len(list((tmp_path / "out").iterdir()))
     for path in (tmp_path / "out").iterdir():
         assert path.read_bytes() == (tmp_path / "twin" / path.name).read_bytes()
 
@@ -267,8 +273,11 @@ def test_flow_of_other_origin(store: Store, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match="holds no flow in the form denseflow"):
         import_flow(tmp_path / "empty", tmp_path / "b.h5", "denseflow")
-    with pytest.raises(UsageError, match="is of no form that is known"):
-        form_of(tmp_path / "empty")
+    for unknown in (tmp_path / "empty", store.path, store.path / "plan.json"):
+        with pytest.raises(UsageError, match="is of no form that is known"):
+            form_of(unknown)
+    with pytest.raises(UsageError, match="cannot be read: No such file"):
+        form_of(tmp_path / "nothing.h5")
     bare = tmp_path / "bare.vstats"
     export_labels(store.path, tmp_path / "out.h5", "hdf5", save=())
     import_labels(tmp_path / "out.h5", bare, "hdf5")
@@ -289,6 +298,7 @@ def test_commands(store: Store, tmp_path: Path) -> None:
     assert f"{store.rows} rows written to {out}" in run(
         export_command, store.path, "-o", out, "--format", "hdf5"
     )
+    out = out.rename(tmp_path / "renamed")  # files are known by what they hold
     assert f"digest  {store.digest}" in run(import_command, out, "-o", tmp_path / "b.vstats")
     text = run(
         export_command, store.path, "-o", tmp_path / "labels", "--format", "webdataset", "--save", "labels"

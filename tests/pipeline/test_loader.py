@@ -2,10 +2,12 @@
 
 import json
 import multiprocessing
+import os
 import pickle
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from vstats.kernels.errors import InputError
 from vstats.pipeline.encodings import targets
 from vstats.pipeline.errors import ConfigMismatch, NotAStore, NotCommitted, StoreError, UsageError
 from vstats.pipeline.loader import ClipDataset, ClipLoader, Filter, Items, collate, normalise, split_keys
+from vstats.pipeline.place import Place, open_place
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import ARRAYS, Store
 from vstats.pipeline.table import store_columns
@@ -298,6 +301,53 @@ def test_without_torch_the_message_says_what_to_install() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "pip install 'vstats[torch]'" in done.stdout
+
+
+# -------------------------------------------------------------------------------------------------- object storage
+
+
+def upload(store: Store, url: str) -> Place:
+    there, here = store.place, open_place(url)
+    for name in there.sizes():
+        here.write(name, there.read(name))
+    return here
+
+
+def test_clips_come_from_object_storage_too(store: Store, dataset: ClipDataset) -> None:
+    place = upload(store, f"memory://{uuid.uuid4().hex}")
+    remote = ClipDataset(str(place))
+    chosen = [50, 3, 3, 17, 0, 71]
+    mine, theirs = (collate(d.__getitems__(chosen)) for d in (remote, dataset))
+    assert torch.equal(mine["frames"], theirs["frames"])
+    assert torch.equal(mine["motion"], theirs["motion"])
+    assert torch.equal(pickle.loads(pickle.dumps(remote))[9]["frames"], dataset[9]["frames"])
+    child = os.fork()
+    if child == 0:  # its connections' threads stayed behind: a request would wait for ever
+        try:
+            _ = remote[0]
+        except UsageError as error:
+            os._exit(0 if 'multiprocessing_context="forkserver"' in str(error) else 1)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    name = f"{ARRAYS}/clips/c.1.0.0.0.0"
+    content = bytearray(place.read(name))
+    content[5] ^= 1
+    place.write(name, bytes(content))
+    with pytest.raises(StoreError, match=r"memory://.*c\.1\.0\.0\.0\.0: row 16 holds other bytes"):
+        _ = remote[16]
+    place.delete(name)
+    with pytest.raises(StoreError, match=r"c\.1\.0\.0\.0\.0"):
+        _ = ClipDataset(str(place))[17]
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(120)
+def test_workers_read_object_storage(store: Store, dataset: ClipDataset, s3_url: str) -> None:
+    upload(store, s3_url)
+    options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "spawn", "timeout": 100}
+    assert checksums(ClipLoader(ClipDataset(s3_url), 16, by_shard=2, **options)) == checksums(
+        ClipLoader(dataset, 16, by_shard=2)
+    )
 
 
 # ------------------------------------------------------------------------------------------------------- processes
