@@ -556,7 +556,9 @@ class Store:
 
         content = self.place.read(VIDEOS)
         try:
-            columns = pq.read_table(pa.BufferReader(content)).drop_columns("id").to_pydict()
+            # In this thread: one of Arrow's may let go of `content` while Python ends, and abort it.
+            table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+            columns = table.drop_columns("id").to_pydict()
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"{self.place.where(VIDEOS)} cannot be read ({error}); `vstats verify` checks it"
