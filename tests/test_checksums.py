@@ -11,6 +11,8 @@ import pytest
 from tests.golden.renew_checksums import CONFIGS, FILE, demo_roots, roots
 from vstats.pipeline.config import ExtractConfig
 
+pytestmark = pytest.mark.long
+
 RECORD = json.loads(FILE.read_text())
 
 PLAIN = {
@@ -26,7 +28,6 @@ def test_demo(name: str, tmp_path: Path) -> None:
     assert demo_roots(name, tmp_path) == RECORD[f"demo {name}"]
 
 
-@pytest.mark.long
 def test_demo_on_a_plain_cpu(tmp_path: Path, numba_cache: Path) -> None:
     script = (
         "import json, sys; from pathlib import Path; from tests.golden.renew_checksums import demo_roots\n"

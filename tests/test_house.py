@@ -12,6 +12,8 @@ import pytest
 
 from vstats.cli.main import COMMANDS
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 SOURCES = [p for room in ("kernels", "pipeline", "cli") for p in sorted((ROOT / room).rglob("*.py"))]
 ONLY_IMPORT = {
@@ -122,7 +124,6 @@ def test_style() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.long
 def test_types(tmp_path: Path) -> None:
     # The folders under their package's name: mypy sees them as users import them, however vstats is installed.
     (tmp_path / "vstats").mkdir()

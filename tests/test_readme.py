@@ -12,6 +12,8 @@ import pytest
 
 from tests import videos
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
@@ -61,7 +63,6 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, cores)
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("titles", SECTIONS, ids=lambda titles: titles[0])
 def test_the_shell_commands_and_the_python(desk: Path, titles: tuple[str, ...]) -> None:

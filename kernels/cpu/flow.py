@@ -18,13 +18,14 @@ F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 
 
-def pyramid(frame: F32, sizes: list[tuple[int, int]], params: TVL1Params) -> list[F32]:
+def pyramid(frame: F32, sizes: list[tuple[int, int]], work: "Workspace", params: TVL1Params) -> list[F32]:
     """Each level is the one before, sampled every 1/scale_step pixels without blur."""
     levels = [frame]
     for size in sizes[1:]:
         level = np.empty((1, *size), np.float32)
         # Not the ratio of the sizes: a level whose size was rounded is still sampled in steps of 1/scale_step.
-        resize.linear_f32(levels[-1][None], level, 1 / params.scale_step, 1 / params.scale_step)
+        scale = 1 / params.scale_step
+        resize.linear_f32(levels[-1][None], level, scale, scale, work.between)
         levels.append(level[0])
     return levels
 
@@ -38,6 +39,7 @@ class Workspace:
         self._image = _aligned((height + 2 * solver.RIM) * 4 * (width + 2 * solver.RIM) + solver.LANES)
         self._rows = _aligned(solver.ROWS * pitch)
         self._corner = np.empty(2 * pitch, np.int32)
+        self.between = np.empty((2, 2 * height * width), np.float32)  # for resizes
 
     @staticmethod
     def _pitch(width: int) -> int:
@@ -93,7 +95,7 @@ def solve_pair(first: list[F32], second: list[F32], work: Workspace, params: TVL
         u1, u2 = planes[solver.U1][inside], planes[solver.U2][inside]
         if flow is not None:
             finer = np.empty((2, height, width), np.float32)
-            resize.linear_f32(flow, finer, flow.shape[1] / height, flow.shape[2] / width)
+            resize.linear_f32(flow, finer, flow.shape[1] / height, flow.shape[2] / width, work.between)
             finer *= np.float32(1 / params.scale_step)
             u1[:], u2[:] = finer
         solver.gradients(I1, image)
@@ -139,9 +141,9 @@ def tvl1(frames: npt.NDArray[Any], params: TVL1Params) -> F32:
     sizes = level_sizes(height, width, params)
     work = Workspace(height, width)
     out = np.empty((count - 1, height, width, 2), np.float32)
-    previous = pyramid(frames[0].astype(np.float32, order="C"), sizes, params)
+    previous = pyramid(frames[0].astype(np.float32, order="C"), sizes, work, params)
     for t in range(count - 1):
-        current = pyramid(frames[t + 1].astype(np.float32, order="C"), sizes, params)
+        current = pyramid(frames[t + 1].astype(np.float32, order="C"), sizes, work, params)
         solve_pair(previous, current, work, params, out[t])
         previous = current
     return out

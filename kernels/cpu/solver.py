@@ -496,10 +496,16 @@ def gradients(image: F32, rimmed: F32) -> None:
     """
     H, W = image.shape
     inside = rimmed.reshape(H + 2 * RIM, W + 2 * RIM, 4)[RIM:-RIM, RIM:-RIM]
-    inside[:, :, 0] = image
-    x, y = np.arange(W), np.arange(H)
-    inside[:, :, 1] = HALF * (image[:, np.minimum(x + 1, W - 1)] - image[:, np.maximum(x - 1, 0)])
-    inside[:, :, 2] = HALF * (image[np.minimum(y + 1, H - 1)] - image[np.maximum(y - 1, 0)])
+    value, dx, dy = (inside[:, :, n] for n in range(3))
+    value[:] = image
+    np.subtract(image[:, 2:], image[:, :-2], out=dx[:, 1:-1])
+    np.subtract(image[2:], image[:-2], out=dy[1:-1])
+    for x in {0, W - 1}:
+        dx[:, x] = image[:, min(x + 1, W - 1)] - image[:, max(x - 1, 0)]
+    for y in {0, H - 1}:
+        dy[y] = image[min(y + 1, H - 1)] - image[max(y - 1, 0)]
+    dx *= HALF
+    dy *= HALF
 
 
 @_instruction

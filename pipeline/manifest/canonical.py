@@ -177,5 +177,6 @@ def _csv_rows(text: str) -> Iterator[_Cells]:
 def _parquet_rows(source: ListFile) -> Iterator[_Cells]:
     from pyarrow import parquet
 
-    table = parquet.read_table(io.BytesIO(source.data), columns=list(COLUMNS))
+    # In this thread: one of Arrow's may let go of the data while Python ends, and abort it.
+    table = parquet.ParquetFile(io.BytesIO(source.data)).read(columns=list(COLUMNS), use_threads=False)
     yield from zip(*(table.column(name).to_pylist() for name in COLUMNS), strict=True)

@@ -140,7 +140,8 @@ def parse_parquet(source: ListFile, _: ClassMap | None) -> Parsed:
     from pyarrow import ArrowException, parquet
 
     try:
-        table = parquet.read_table(io.BytesIO(source.data))
+        # In this thread: one of Arrow's may let go of the data while Python ends, and abort it.
+        table = parquet.ParquetFile(io.BytesIO(source.data)).read(use_threads=False)
     except ArrowException as err:
         raise ManifestError(f"{source.name} is a damaged parquet file: {err}") from err
     names = {name.casefold(): name for name in table.column_names}

@@ -15,6 +15,8 @@ import torch
 
 from tests.training import make_store, make_videos
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # Output of a clip of 16 x 112 x 112 at the papers' size: channels, frames, height and width.
 SHAPES = {"c3d": (512, 2, 7, 7), "r3d": (512, 2, 7, 7), "r2plus1d": (512, 2, 7, 7), "s3dg": (1024, 2, 3, 3)}

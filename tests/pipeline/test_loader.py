@@ -27,6 +27,8 @@ from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import ARRAYS, Store
 from vstats.pipeline.table import store_columns
 
+pytestmark = pytest.mark.long
+
 FAMILIES = {"motion": 14, "appearance": 13}
 
 

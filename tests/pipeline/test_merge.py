@@ -35,6 +35,8 @@ from vstats.pipeline.records import Failure
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
+pytestmark = pytest.mark.long
+
 CONFIG = ExtractConfig(
     profile="mas-released",
     flow="dis",

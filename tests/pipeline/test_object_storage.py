@@ -22,6 +22,8 @@ from vstats.pipeline.place import Place, each, open_place
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
+pytestmark = pytest.mark.long
+
 CONFIG = ExtractConfig(flow="dis", clips_per_video=3, flip="both")
 SHARD = 4
 OPTIONS = ["--flow", "dis", "--clips-per-video", "3", "--flip", "both", "--shard-size", str(SHARD)]

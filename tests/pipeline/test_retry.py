@@ -23,6 +23,8 @@ from vstats.pipeline.retry import RetryReport, retry_failed
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
+pytestmark = pytest.mark.long
+
 CONFIG = ExtractConfig(flow="dis")
 LIST = "b.mkv 1 0\nb.mkv 2 0\na.mkv 2 1\nbroken.mkv 1 2\nbroken.mkv 3 2\nmissing.mkv 2 3\nrows.mkv 1 0\ntext.mp4 1 1\n"
 """Explicit clips, so that those of a video that failed have to be known when it is tried again."""

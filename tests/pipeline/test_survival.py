@@ -22,6 +22,8 @@ from vstats.pipeline.provenance import versions
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
+pytestmark = pytest.mark.long
+
 OPTIONS = ["--flow", "farneback", "--clips-per-video", "2", "--flip", "both", "--shard-size", "2"]
 CONFIG = ExtractConfig(flow="farneback", clips_per_video=2, flip="both")
 

@@ -21,6 +21,8 @@ from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
 from vstats.pipeline.video_clips import DifferentVideo, VideoClips
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
