@@ -152,7 +152,7 @@ def _compute(
     tally = Tally(run.tolerated(len(manifest.rows)))
     if run.workers:
         shard.warm_up(config)
-    paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
+    paths = [manifest.root, *([place.address] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
         if _existing(place) != "planned":
             # One expression: what probing found is not kept while shards are computed.
@@ -168,8 +168,9 @@ def _compute(
                 config,
             )
         else:
-            planned = Store.open(place, incomplete=True).failures()
-            tally.add(f.key for f in planned if f.status == "failed" and not f.rows)
+            planned = Store.open(place, incomplete=True)
+            _check_same(planned, config, manifest)  # another run may have planned it before we held the lock
+            tally.add(f.key for f in planned.failures() if f.status == "failed" and not f.rows)
         shards.drop_damaged(Store.open(place, incomplete=True), progress)
         computed = 0
         for _ in range(3):
