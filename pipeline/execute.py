@@ -9,10 +9,12 @@ import logging
 import os
 import platform
 import queue
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -249,8 +251,8 @@ def _here(run: RunConfig) -> Iterator[Any]:
 
     with ExitStack() as stack:
         try:
-            cluster = stack.enter_context(
-                LocalCluster(
+            with _interrupts_blocked():
+                cluster = LocalCluster(
                     n_workers=run.workers,
                     threads_per_worker=1,
                     processes=True,
@@ -258,13 +260,24 @@ def _here(run: RunConfig) -> Iterator[Any]:
                     dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
                     silence_logs="CRITICAL",
                 )
-            )
+            stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
         except (OSError, RuntimeError, TimeoutError) as error:
             raise WorkerError(
                 f"workers cannot be started ({error}): run the same command again, with fewer --workers if memory is short"
             ) from error
         yield client
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Hold SIGINT back from the threads started meanwhile, and from what they start: Ctrl-C is for this thread alone."""
+    resource_tracker.ensure_running()  # the thread that starts it, with the first process, would let SIGINT through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def _compute(
         _remove_store(place)
     place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
     tally = Tally(run.tolerated(len(manifest.rows)))
-    paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
+    paths = [manifest.root, *([place.address] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
         if _existing(place) != "planned":
             # One expression: what probing found is not kept while shards are computed.
@@ -166,8 +166,9 @@ def _compute(
                 config,
             )
         else:
-            planned = Store.open(place, incomplete=True).failures()
-            tally.add(f.key for f in planned if f.status == "failed" and not f.rows)
+            planned = Store.open(place, incomplete=True)
+            _check_same(planned, config, manifest)  # another run may have planned it before we held the lock
+            tally.add(f.key for f in planned.failures() if f.status == "failed" and not f.rows)
         if run.workers:  # one worker compiles, the others find it in the cache
             for _ in executor.run(shard.warm_up, [config]):
                 pass

@@ -45,7 +45,7 @@ CREDENTIALS = {
 
 
 class Place(Protocol):
-    """Where a store's files are. `str()` gives the path or URL that `open_place` opens again.
+    """Where a store's files are. `str()` gives the path or URL as it was given; `address` opens it in any process.
 
     Everything raises `StoreError` when the disk or server refuses.
     """
@@ -58,6 +58,11 @@ class Place(Protocol):
     @property
     def parallel(self) -> int:
         """How many requests are worth having under way: 1 on a disk, many where a server answers late."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """What `open_place` opens again in another process, whose working directory may be another."""
         ...
 
     def where(self, name: str) -> str:
@@ -133,6 +138,11 @@ class LocalPlace:
 
     def __str__(self) -> str:
         return str(self.path)
+
+    @property
+    def address(self) -> str:
+        """The absolute path."""
+        return str(self.path.absolute())
 
     def where(self, name: str) -> str:
         """Return the path of a file."""
@@ -259,6 +269,11 @@ class ObjectPlace:
     def shared(self) -> bool:
         """Whether other processes see the same objects."""
         return not self.url.startswith("memory:")
+
+    @property
+    def address(self) -> str:
+        """The URL."""
+        return self.url
 
     def where(self, name: str) -> str:
         """Return the URL of an object."""

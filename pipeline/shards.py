@@ -118,7 +118,7 @@ def _task(
         for number, mine in grouped.items()
     )
     return ShardTask(
-        store=str(store.place), shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
+        store=store.place.address, shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
         plan_sha256=store.plan_sha256,
     )  # fmt: skip
 

@@ -96,16 +96,18 @@ def long_video(path: Path, minutes: int) -> Path:
 
 
 def crowd(folder: Path, store: Path, number: int) -> None:
-    """Link many names to one small video, and leave beside the store what probing them would find."""
-    small = videos.write_video(folder / "1.mkv", videos.rotating(24))
-    probe = asdict(probe_video(str(small)))
+    """Link many names to a few small videos, and leave beside the store what probing them would find."""
+    smalls = [
+        videos.write_video(folder / f"1-{seed}.mkv", videos.rotating(24, seed=seed)) for seed in range(16)
+    ]
+    probes = [asdict(probe_video(str(small))) for small in smalls]
     (store / PROBES).mkdir(parents=True)
     with (store / PROBES / "000000.jsonl").open("w") as known:
         for n in range(number):
             key = f"class {n % 400:03d}/{n:011d}_000000_000010.mkv"
             (folder / key).parent.mkdir(exist_ok=True)
-            (folder / key).hardlink_to(small)
-            known.write(json.dumps({"key": key, "probe": probe, "stage": "", "message": ""}) + "\n")
+            (folder / key).hardlink_to(smalls[n % 16])
+            known.write(json.dumps({"key": key, "probe": probes[n % 16], "stage": "", "message": ""}) + "\n")
 
 
 def measured(group: int) -> list[tuple[str, float]]:

@@ -156,7 +156,7 @@ def test_sigint_ends_with_130_and_how_to_go_on(folder: Path, tmp_path: Path) -> 
     deadline = time.monotonic() + 60
     while not list(store.glob("ledger/*.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: the workers get it too
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
     assert "run the same command again" in errors

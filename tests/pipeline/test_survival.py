@@ -185,7 +185,7 @@ def cluster(
     wait_for(file.exists)
     for name, where in (("worker", []), ("worker elsewhere", other_machine)):
         command = [*where, *dask, "worker", *words, "--nthreads", "1", "--death-timeout", "10"]
-        processes[name] = subprocess.Popen(command, **quiet)
+        processes[name] = subprocess.Popen(command, cwd=tmp_path, **quiet)
     with Client(scheduler_file=str(file)) as client:
         client.wait_for_workers(2, timeout=60)
         hosts = {address.rpartition(":")[0] for address in client.nthreads()}
@@ -202,7 +202,9 @@ def test_a_cluster_by_hand_and_the_death_of_its_scheduler(
 ) -> None:
     file, processes = cluster
     store = tmp_path / "a.vstats"
-    done = run(folder, store, "--scheduler-file", str(file))
+    done = run(
+        folder, Path(os.path.relpath(store)), "--scheduler-file", str(file)
+    )  # no folder of the workers'
     assert done.returncode == 0, done.stderr
     assert Store.open(store).digest == calm
     second = tmp_path / "b.vstats"
