@@ -152,7 +152,9 @@ def prepare(options: argparse.Namespace, where: Filter | None = None) -> tuple[P
         persistent_workers=options.workers > 0, pin_memory=options.device.type == "cuda",
     )  # fmt: skip
     if not len(loader):
-        raise UsageError(f"{len(dataset)} clips do not fill a batch of {options.batch_size}; lower --batch-size")
+        raise UsageError(
+            f"{len(dataset)} clips do not fill a batch of {options.batch_size}; lower --batch-size"
+        )
     task = Task(dataset, options.loss, options.appearance_weight)
     shape = (options.backbone, options.small, task.outputs)
     return new_network(shape, options.device, options.seed), task, loader

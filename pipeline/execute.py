@@ -18,8 +18,10 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from vstats.kernels.cuda.device import CHOICE as GPU
 from vstats.kernels.errors import VstatsError
 from vstats.pipeline.config import RunConfig
+from vstats.pipeline.device import resolve
 from vstats.pipeline.errors import UsageError, WorkerError
 from vstats.pipeline.provenance import versions
 
@@ -49,6 +51,10 @@ ONE_THREAD = dict.fromkeys(
     ],
     "1",
 )
+
+
+BY_NUMBER = "by number"
+"""Worker n of a local cluster takes GPU n. Elsewhere workers see what their environment shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +236,7 @@ def open_executor(
 
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_, which makes copies of large arrays many times slower.
     settings = {
-        "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+        "distributed.nanny.pre-spawn-environ": {**ONE_THREAD, GPU: BY_NUMBER},
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.allowed-failures": 0,
         "distributed.admin.tick.limit": "1h",
@@ -242,12 +248,14 @@ def open_executor(
         fitness = Fitness(versions=versions(), paths=tuple(paths) if run.remote else ())
         if run.remote:
             _check_workers(client, fitness)
+            if run.device == "cuda":
+                _check_device(client)
         yield DaskExecutor(client, fitness, say)
 
 
 @contextmanager
 def _here(run: RunConfig) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, system
 
     with ExitStack() as stack:
         try:
@@ -256,7 +264,9 @@ def _here(run: RunConfig) -> Iterator[Any]:
                     n_workers=run.workers,
                     threads_per_worker=1,
                     processes=True,
-                    memory_limit=run.worker_memory_bytes or "auto",
+                    # Dask's own share is that of one core, and beside a GPU a worker has many.
+                    memory_limit=run.worker_memory_bytes
+                    or ("auto" if run.device == "cpu" else system.MEMORY_LIMIT // (run.workers or 1)),
                     dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
                     silence_logs="CRITICAL",
                 )
@@ -357,12 +367,21 @@ class Fitness:
         return ""
 
 
+def _check_device(client: Any) -> None:
+    for address, error in client.run(resolve, "cuda", on_error="return").items():
+        if isinstance(error, VstatsError):
+            raise UsageError(f"worker {address} has no GPU that computes: {error}")
+
+
 def _work(fitness: Fitness, function: Callable[[T], R], task: T) -> R:
     """Compute one task on a worker, which may have joined after the others were looked at."""
     import cv2
+    from distributed import get_worker
 
     cv2.setNumThreads(1)
     os.environ.update(ONE_THREAD)
+    if os.environ.get(GPU) == BY_NUMBER:
+        os.environ[GPU] = str(get_worker().name)
     unfit = fitness.missing()
     if unfit:
         raise UsageError(f"the worker on {platform.node()} {unfit}")

@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from vstats.pipeline import device
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.draft import Draft, draft_plan
@@ -104,12 +106,14 @@ def extract(
     TooManyFailures
         More videos failed than `run` tolerates.
     WorkerError
-        Workers broke down again and again.
+        Workers broke down again and again, or a GPU that was asked for did.
+    BackendUnavailable
+        A GPU is asked for, and there is none that computes.
     """
     began = time.perf_counter()
     progress = progress or NoProgress()
     place = open_place(output)
-    check_workers_see(place, run.workers)
+    check_workers_see(place, 1 if run.workers is None else run.workers)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
     if not manifest.rows:
         raise ManifestError(
@@ -122,6 +126,7 @@ def extract(
     ):  # a part without a video is a store without rows: one of many jobs must not fail for it
         manifest = select(manifest, part)
     if dry_run:
+        run = device.settle(replace(run, device="cpu"), config, say)
         return _dry_run(place, manifest, config, run, progress, began)
     if _existing(place) == "planned" and not run.overwrite:
         store = Store.open(place, incomplete=True)
@@ -131,6 +136,7 @@ def extract(
     from vstats.pipeline.shard import label_config
 
     label_config(config)  # sizes and patterns that do not fit are refused before anything is written
+    run = device.settle(run, config, say)
     place.prepare()
     with held(place) as lock:
         computed = _compute(place, manifest, config, run, StatusFile(place, progress), lock, say)
@@ -146,19 +152,19 @@ def _compute(
     """Plan what is not planned, compute what is not computed, and return how many rows were."""
     from vstats.pipeline import shard, shards
 
-    if run.overwrite:
-        _remove_store(place)
-    place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
     tally = Tally(run.tolerated(len(manifest.rows)))
     paths = [manifest.root, *([place.address] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
+        if run.overwrite:  # now that there is somebody to compute anew
+            _remove_store(place)
+        place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
         if _existing(place) != "planned":
             # One expression: what probing found is not kept while shards are computed.
             _write_plan(
                 place,
                 draft_plan(
                     manifest,
-                    probe_all(manifest.rows, executor, progress, place, run.decode_limits, tally),
+                    probe_all(manifest.rows, executor, progress, place, run, tally),
                     config,
                     run,
                 ),
@@ -170,7 +176,7 @@ def _compute(
             _check_same(planned, config, manifest)  # another run may have planned it before we held the lock
             tally.add(f.key for f in planned.failures() if f.status == "failed" and not f.rows)
         if run.workers:  # one worker compiles, the others find it in the cache
-            for _ in executor.run(shard.warm_up, [config]):
+            for _ in executor.run(partial(shard.warm_up, run=run), [config]):
                 pass
         shards.drop_damaged(Store.open(place, incomplete=True), progress)
         computed = 0
@@ -191,7 +197,7 @@ def _dry_run(
         return _report(store, manifest, began)
     with open_executor(run, paths=[manifest.root]) as executor:
         tally = Tally(math.inf)
-        probes = probe_all(manifest.rows, executor, progress, None, run.decode_limits, tally)
+        probes = probe_all(manifest.rows, executor, progress, None, run, tally)
     return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, began)
 
 
