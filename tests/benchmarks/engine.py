@@ -86,7 +86,8 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     overhead = 1 - work / (labelling * workers)
     overall = 1 - (work + probing * workers) / (whole * workers)
     print(
-        f"{workers} workers (others took {others:.0%}): {rows} clips, {report['shards']} shards of {report['shard_size']}; labelling {labelling:.1f} s "
+        f"{workers} workers (others took {others:.0%}): {rows} clips, {report['shards']} shards of {report['shard_size']}; "
+        f"labelling {labelling:.1f} s "
         f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}; worker "
         "seconds " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in (*WORK, "write", "total")),
         flush=True,
