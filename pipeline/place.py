@@ -9,10 +9,12 @@ import functools
 import hashlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -57,7 +59,7 @@ class Place(Protocol):
 
     @property
     def parallel(self) -> int:
-        """How many requests are worth having under way: 1 on a disk, many where a server answers late."""
+        """How many requests are worth having under way: a few while a disk flushes, many where a server answers late."""
         ...
 
     @property
@@ -131,7 +133,7 @@ class LocalPlace:
     """
 
     shared = True
-    parallel = 1
+    parallel = 4
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -445,12 +447,18 @@ def open_place(where: str | Path | Place) -> Place:
 
 
 def each(place: Place, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield `function(item)` of every item in order, with as many under way as `place` is worth."""
-    if place.parallel == 1:
-        yield from map(function, items)
-        return
+    """Yield `function(item)` of every item in order, with as many under way as `place` is worth, and few more waiting."""
+    waiting = iter(items)
     with ThreadPoolExecutor(place.parallel) as threads:
-        yield from threads.map(function, items)
+        flying = deque(threads.submit(function, item) for item in islice(waiting, 2 * place.parallel))
+        try:
+            while flying:
+                result = flying.popleft().result()
+                flying.extend(threads.submit(function, item) for item in islice(waiting, 1))
+                yield result
+        finally:
+            for future in flying:
+                future.cancel()
 
 
 def check_workers_see(place: Place, workers: int) -> None:

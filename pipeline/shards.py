@@ -135,16 +135,19 @@ def drop_damaged(store: Store, progress: Progress) -> None:
     A shard that this run writes was read back by whoever wrote it.
     """
     place = store.place
-    receipts = list(store.receipts())
-    names = [name for receipt in receipts for name in receipt.files]
-    if not names:
+    owners = {
+        name: (receipt.shard, sha256)
+        for receipt in store.receipts()
+        for name, (sha256, _) in receipt.files.items()
+    }
+    if not owners:
         return
-    progress.start("checking", len(names), "file")
-    found = {}
-    for name, sha256 in zip(names, each(place, place.sha256, names), strict=True):
-        found[name] = sha256
-        progress.advance(1, 0)
+    progress.start("checking", len(owners), "file")
+    damaged = set()
+    for found, (shard, sha256) in zip(each(place, place.sha256, owners), owners.values(), strict=True):
+        if found != sha256:
+            damaged.add(shard)
+        progress.advance(1, found != sha256)
     progress.finish()
-    for receipt in receipts:
-        if any(found[name] != sha256 for name, (sha256, _) in receipt.files.items()):
-            place.delete(stores.receipt_name(receipt.shard))
+    for shard in damaged:
+        place.delete(stores.receipt_name(shard))

@@ -312,15 +312,10 @@ def write_rows(
     StoreError
         The disk or server refused, or gives back other values than were written.
     """
-    group = _open_arrays(place, mode="r")
 
     def write(name: str) -> tuple[str, tuple[str, int]]:
-        with place.refusals(f"{ARRAYS}/{name}"):
-            found = group[name]
-        assert isinstance(found, zarr.Array)
-        key = found.metadata.encode_chunk_key((shard,) + (0,) * (found.ndim - 1))
+        key, content = _encoded(place, name, shard, start, values[name])
         file = f"{ARRAYS}/{name}/{key}"
-        content = _encoded(found, key, start, values[name])
         sha256 = hashlib.sha256(content).hexdigest()
         place.write(file, content)
         if place.sha256(file) != sha256:
@@ -332,14 +327,21 @@ def write_rows(
     return dict(each(place, write, values))
 
 
-def _encoded(array: zarr.Array[Any], key: str, start: int, value: Array) -> memoryview:
-    """Return the file of one shard of `array` that holds `value` from row `start` on."""
+def _encoded(place: Place, name: str, shard: int, start: int, value: Array) -> tuple[str, memoryview]:
+    """Return the key and the content of one shard of an array, which holds `value` from row `start` on."""
+    described = f"{ARRAYS}/{name}/zarr.json"
     files: dict[str, Any] = {}
     path = zarr.storage.StorePath(zarr.storage.MemoryStore(files), "array")
-    metadata: Any = array.metadata
-    alone = zarr.Array(zarr.AsyncArray(metadata, path, {"write_empty_chunks": True}))
-    alone[start : start + len(value)] = value
-    return memoryview(files[f"array/{key}"].as_numpy_array())
+    try:
+        metadata = json.loads(place.read(described))
+        array = zarr.Array(zarr.AsyncArray(metadata, path, {"write_empty_chunks": True}))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{place.where(described)} is damaged ({error}); `vstats verify` checks the store"
+        ) from error
+    array[start : start + len(value)] = value
+    key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
+    return key, memoryview(files[f"array/{key}"].as_numpy_array())
 
 
 def row_digests(values: Mapping[str, Array], arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,8 @@
 
 `vstats extract` with one worker and with two, in turn: clips a second, and the engine's overhead, which is the share of
 the workers' time that is neither decoding nor flow nor labels. Both are said of the labelling stage alone and of the whole
-command: with its start, planning and commit. Videos are made up unless a folder is given that holds some.
+command: with its start, planning and commit. Videos are made up unless a folder is given that holds some. What others
+took of the cores meanwhile is said too: a line with more than a few percent of it says nothing of the engine.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def make(folder: Path, number: int) -> None:
 def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, float]:
     """Run once, print a line, and return clips a second of the labelling stage and of the whole command."""
     command = [sys.executable, "-m", "vstats.cli", "extract", str(folder), "-o", str(store), "--json"]
-    began = time.perf_counter()
+    began, ours, everybody = time.perf_counter(), own_seconds(), busy_seconds()
     process = subprocess.Popen(
         [*command, "--workers", str(workers), "--clips-per-video", str(clips)],
         stdout=subprocess.PIPE,
@@ -73,6 +74,7 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     report = json.loads(process.stdout.read())
     whole = time.perf_counter() - began
     assert process.wait() == 0, report
+    others = (busy_seconds() - everybody - (own_seconds() - ours)) / (whole * (os.cpu_count() or 1))
     labelling = stages["labelling ended"] - stages["labelling began"]
     probing = stages["probing ended"] - stages["probing began"]
     seconds: dict[str, float] = {}
@@ -84,12 +86,25 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     overhead = 1 - work / (labelling * workers)
     overall = 1 - (work + probing * workers) / (whole * workers)
     print(
-        f"{workers} workers: {rows} clips, {report['shards']} shards of {report['shard_size']}; labelling {labelling:.1f} s "
+        f"{workers} workers (others took {others:.0%}): {rows} clips, {report['shards']} shards of {report['shard_size']}; "
+        f"labelling {labelling:.1f} s "
         f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}; worker "
         "seconds " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in (*WORK, "write", "total")),
         flush=True,
     )
     return rows / labelling, rows / whole
+
+
+def busy_seconds() -> float:
+    """Return the seconds that all cores together have worked since the machine started."""
+    user, nice, system, _, _, interrupts, soft, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds() -> float:
+    """Return the seconds of processor time that this process and those it waited for have used."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 if __name__ == "__main__":

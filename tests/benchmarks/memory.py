@@ -63,7 +63,7 @@ def main() -> None:
             time.sleep(0.5)
         status = read_status(LocalPlace(store))
         if process.poll() is None:
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, signal.SIGTERM)
         code = process.wait()
         assert status is not None, f"exit code {code}"
         print(
