@@ -1,17 +1,12 @@
 """`vstats extract`."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vstats.cli.progress import progress_for_stderr
-
-
-def _default_workers() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from vstats.cli.progress import progress_for_stderr, say
 
 
 def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -114,11 +109,18 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     help="Rows a shard.  [default: about 64 shards]",
 )
 @click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
+)
+@click.option(
     "--workers",
     default=None,
     type=click.IntRange(0),
     metavar="N",
-    help="Worker processes; 0 computes in this one.  [default: one a core]",
+    help="Worker processes; 0 computes in this one.  [default: one a core, or one a GPU]",
 )
 @click.option(
     "--worker-memory",
@@ -167,7 +169,7 @@ def command(
     inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None,
     clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
     own_patterns: tuple[str, ...],
-    shard_size: int, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
+    shard_size: int, device: str, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
     decode_timeout: float, decode_memory: str, max_failures: str, part: str, overwrite: bool, dry_run: bool, demo: bool,
     as_json: bool,
     **options: Any,
@@ -218,7 +220,8 @@ def command(
         **options,
     )
     run = RunConfig(
-        workers=_default_workers() if workers is None else workers,
+        device=device,
+        workers=workers,
         worker_memory_bytes=parse_bytes(worker_memory) if worker_memory else 0,
         scheduler=scheduler,
         scheduler_file=scheduler_file,
@@ -233,7 +236,7 @@ def command(
 
     report = extract(
         inputs, output, config, run, root=root, kind=kind, classes=classes, dry_run=dry_run,
-        part=parse_part(part) if part else None, progress=progress_for_stderr(), say=_say,
+        part=parse_part(part) if part else None, progress=progress_for_stderr(), say=say,
     )  # fmt: skip
     if as_json:
         from dataclasses import asdict
@@ -244,10 +247,6 @@ def command(
         if demo:
             _show_demo(report.store)
     return 1 if report.failed and not max_failures else 0
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
 
 
 def _print(report: Any, dry_run: bool) -> None:

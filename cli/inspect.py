@@ -36,6 +36,10 @@ def command(store: str, as_json: bool) -> None:
         "damage": f"{facts.lost_packets} lost packets, {facts.corrupt_frames} damaged frames in the videos",
         "input": f"{facts.input['source']} ({facts.input['kind']}), root {facts.input['root']}",
         "planned": f"{facts.planned_at} on {facts.machine['host']} ({facts.machine['cpu']})",
+        "computed by": ", ".join(
+            f"{who or 'not recorded'}, {rows} rows" for who, rows in facts.computed_by.items()
+        )
+        or "nobody yet",
         "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()})
         + " summed over workers",
         "fingerprint": facts.fingerprint,

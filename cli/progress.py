@@ -86,3 +86,8 @@ class LineProgress:
 def progress_for_stderr() -> TerminalProgress | LineProgress:
     """Return the progress that suits where stderr goes."""
     return TerminalProgress() if sys.stderr.isatty() else LineProgress()
+
+
+def say(text: str) -> None:
+    """Say on stderr what a person would want to know."""
+    click.echo(text, err=True)

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from vstats.cli.progress import progress_for_stderr
+from vstats.cli.progress import progress_for_stderr, say
 
 
 @click.command("retry-failed")
@@ -13,14 +13,21 @@ from vstats.cli.progress import progress_for_stderr
     "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
 )
 @click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
+)
+@click.option(
     "--workers",
     default=None,
     type=click.IntRange(0),
     metavar="N",
-    help="Worker processes; 0 computes in this one.  [default: one a core]",
+    help="Worker processes; 0 computes in this one.  [default: one a core, or one a GPU]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(store: str, root: str | None, workers: int | None, as_json: bool) -> int:
+def command(store: str, root: str | None, device: str, workers: int | None, as_json: bool) -> int:
     """Compute again the videos of STORE that failed, or were missing and are there now.
 
     STORE ends with the digest of an extraction that found them whole from the start. It is replaced when all is done;
@@ -28,11 +35,10 @@ def command(store: str, root: str | None, workers: int | None, as_json: bool) ->
     the same command goes on. Exit code 1 when some videos still fail.
     """
     from vstats.pipeline.config import RunConfig
-    from vstats.pipeline.provenance import usable_cores
     from vstats.pipeline.retry import retry_failed
 
-    run = RunConfig(workers=usable_cores() if workers is None else workers)
-    report = retry_failed(store, run=run, root=root, progress=progress_for_stderr())
+    run = RunConfig(device=device, workers=workers)
+    report = retry_failed(store, run=run, root=root, progress=progress_for_stderr(), say=say)
     if as_json:
         from dataclasses import asdict
 

@@ -4,7 +4,7 @@ import json
 
 import click
 
-from vstats.cli.progress import progress_for_stderr
+from vstats.cli.progress import progress_for_stderr, say
 
 
 @click.command("verify")
@@ -16,6 +16,13 @@ from vstats.cli.progress import progress_for_stderr
     "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
 )
 @click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
+)
+@click.option(
     "--workers",
     default=0,
     show_default=True,
@@ -24,11 +31,14 @@ from vstats.cli.progress import progress_for_stderr
 )
 @click.option("--seed", default=0, show_default=True, help="Chooses the videos to recompute.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(store: str, recompute: str, root: str | None, workers: int, seed: int, as_json: bool) -> int:
+def command(
+    store: str, recompute: str, root: str | None, device: str, workers: int, seed: int, as_json: bool
+) -> int:
     """Check every file and digest of STORE; with --recompute, that the videos still give the same bits.
 
     Exit code 3 when anything differs.
     """
+    from vstats.pipeline.config import RunConfig
     from vstats.pipeline.errors import UsageError
     from vstats.pipeline.verify import verify
 
@@ -42,9 +52,10 @@ def command(store: str, recompute: str, root: str | None, workers: int, seed: in
         store,
         recompute_percent=percent,
         root=root,
-        workers=workers,
+        run=RunConfig(device=device, workers=workers),
         seed=seed,
         progress=progress_for_stderr(),
+        say=say,
     )
     if as_json:
         from dataclasses import asdict

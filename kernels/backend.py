@@ -29,6 +29,15 @@ class Backend(Protocol):
     name: str
     """What computes, for people and records: the processor's kind, or the GPU's name."""
 
+    versions: dict[str, str]
+    """Name -> version of what it computes with, where that is not always installed."""
+
+    count: int
+    """Devices of this kind on this machine; this is one of them."""
+
+    def wait(self) -> None:
+        """Return when all that was asked for is computed: flow and resizing may return before."""
+
     def take(self, array: npt.NDArray[Any] | Native) -> Native:
         """Return an array where the backend computes, in C order: itself where it is there, else a copy."""
 
@@ -40,6 +49,9 @@ class Backend(Protocol):
 
         All clips are of one dtype, height and width. Many at once is what a GPU wants; to the bits it is all the same.
         """
+
+    def joined(self, parts: Sequence[Native]) -> Native:
+        """Return native arrays that differ in their first axis alone, one after another in one."""
 
     def resized(
         self, flow: Native, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None
@@ -111,6 +123,8 @@ def load(name: str) -> Backend:
         module, _, kind = _REGISTRY[name].partition(":")
         try:
             made: Any = getattr(importlib.import_module(module), kind)()
+        except BackendUnavailable:
+            raise
         except ImportError as error:
             raise BackendUnavailable(f"backend {name!r} cannot be loaded: {error}") from error
         _LOADED[name] = made

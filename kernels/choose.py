@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from vstats.kernels import backend
 from vstats.kernels.contract import TVL1Params
-from vstats.kernels.errors import BackendUnavailable, DeviceLost
+from vstats.kernels.errors import BackendUnavailable, DeviceLost, NoDevice
 from vstats.kernels.patterns import STANDARD, get, layout
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -32,7 +32,7 @@ def choose(device: str) -> tuple[str, str]:
     name : str
         "cpu" or "cuda".
     reason : str
-        Why "auto" fell back on the CPU; "" otherwise.
+        Why "auto" fell back on the CPU although there is a GPU; "" otherwise.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def choose(device: str) -> tuple[str, str]:
         found = digest("cuda")
     except (BackendUnavailable, DeviceLost) as error:
         if device == "auto":
-            return "cpu", str(error)
+            return "cpu", "" if isinstance(error, NoDevice) else str(error)
         if isinstance(error, BackendUnavailable):
             raise
         raise BackendUnavailable(f"the GPU does not pass its test: {error}") from error

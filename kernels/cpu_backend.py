@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,12 @@ class CPU:
     """See `vstats.kernels.backend.Backend`."""
 
     name = platform.machine()
+    versions: ClassVar[dict[str, str]] = {}
+
+    count = 1
+
+    def wait(self) -> None:
+        return
 
     def take(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         array = np.ascontiguousarray(array)
@@ -29,6 +35,9 @@ class CPU:
 
     def tvl1(self, clips: Sequence[npt.NDArray[Any]], params: TVL1Params) -> list[F32]:
         return [tvl1.tvl1(frames, params) for frames in clips]
+
+    def joined(self, parts: Sequence[F32]) -> F32:
+        return np.concatenate(parts)
 
     def resized(self, flow: F32, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None) -> F32:
         F, H, W, _ = flow.shape

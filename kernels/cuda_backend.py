@@ -29,6 +29,11 @@ class CUDA:
     def __init__(self, device: Device | None = None) -> None:
         self._device = device or CudaDevice()
         self.name = self._device.name
+        self.versions = self._device.versions
+        self.count = self._device.count
+
+    def wait(self) -> None:
+        self._device.wait()
 
     def take(self, array: npt.NDArray[Any] | Native) -> Native:
         return self._device.upload(array) if isinstance(array, np.ndarray) else self._device.contiguous(array)
@@ -38,6 +43,9 @@ class CUDA:
 
     def tvl1(self, clips: Sequence[npt.NDArray[Any]], params: TVL1Params) -> list[Native]:
         return _flow.tvl1(self._device, clips, params)
+
+    def joined(self, parts: Sequence[Native]) -> Native:
+        return self._device.joined(parts)
 
     def resized(
         self, flow: Native, size: tuple[int, int], scale: tuple[np.float32, np.float32] | None

@@ -5,8 +5,10 @@
     VstatsError
     ├── InputError (ValueError)             an array or parameter that a kernel cannot take
     │   └── NoLabel                         a clip that the chosen profile has no label for
-    ├── BackendUnavailable (ImportError)    a backend whose library or device is not there
-    ├── DeviceLost (RuntimeError)           a device that fails, or runs out of memory, while it computes
+    ├── BackendUnavailable (ImportError)    a backend whose library or device is not there, or cannot be used
+    │   └── NoDevice                        its library is not installed, or the machine has no such device
+    ├── DeviceLost (RuntimeError)           a device that fails while it computes
+    │   └── DeviceFull                      a device that has no memory left: less at a time may do
     └── PipelineError                       everything with a file, a process or a network in it
                                             (`vstats.pipeline.errors`)
 """
@@ -28,5 +30,13 @@ class BackendUnavailable(VstatsError, ImportError):
     """A backend was asked for whose library, driver or device is missing."""
 
 
+class NoDevice(BackendUnavailable):
+    """A backend's library is not installed, or the machine has no device for it: nothing is out of order."""
+
+
 class DeviceLost(VstatsError, RuntimeError):
-    """A device failed or ran out of memory while it computed; nothing of what it held is kept."""
+    """A device failed while it computed; nothing of what it held is kept."""
+
+
+class DeviceFull(DeviceLost):
+    """A device has no memory left; what it holds is whole, and less at a time may do."""

@@ -7,6 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from vstats.kernels.choose import DEVICES
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.errors import InputError
 from vstats.pipeline.masks import MaskPattern
@@ -220,8 +221,11 @@ class RunConfig:
 
     Parameters
     ----------
-    workers : int
-        Local worker processes, one thread each; 0 computes in this process. Not used with a scheduler.
+    device : {"auto", "cpu", "cuda"}
+        What flow and labels are computed on. "auto" takes a GPU that is there and gives the CPU's bits, else the CPU.
+    workers : int or None
+        Local worker processes, one thread each; 0 computes in this process; None: one a core, or one a GPU. Not used with
+        a scheduler.
     worker_memory_bytes : int
         Memory of a local worker; one that takes more is ended and its task tried again. 0: its share of the machine.
     scheduler, scheduler_file : str
@@ -238,7 +242,8 @@ class RunConfig:
         How many failed videos are tolerated, "N" or "P%" of those found; beyond it the run stops. "" for any number.
     """
 
-    workers: int = 0
+    device: str = "auto"
+    workers: int | None = 0
     worker_memory_bytes: int = 0
     scheduler: str = ""
     scheduler_file: str = ""
@@ -249,7 +254,8 @@ class RunConfig:
     max_failures: str = ""
 
     def __post_init__(self) -> None:
-        if self.workers < 0:
+        _check_choice("device", self.device, DEVICES)
+        if self.workers is not None and self.workers < 0:
             raise InputError(
                 f"workers is {self.workers}; it must be 0 (this process) or a number of processes"
             )

@@ -155,15 +155,18 @@ class Child:
         return process
 
 
-_children: dict[tuple[int, DecodeLimits], Child] = {}
+_children: dict[tuple[int, DecodeLimits, int], Child] = {}
 _children_lock = threading.Lock()
 
 
-def decoder_for(limits: DecodeLimits | None) -> Decoder:
-    """Return this thread's child within `limits`, kept from video to video; for None, this process itself."""
+def decoder_for(limits: DecodeLimits | None, number: int = 0) -> Decoder:
+    """Return a child of this thread within `limits`, kept from video to video; for None, this process itself.
+
+    A thread that has videos decoded at once numbers its children; others may use them on its behalf.
+    """
     if limits is None:
         return InProcess()
-    key = (threading.get_ident(), limits)
+    key = (threading.get_ident(), limits, number)
     with _children_lock:
         if key not in _children:
             _children[key] = Child(limits)

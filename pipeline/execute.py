@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from vstats.kernels.cuda.device import CHOICE as GPU
 from vstats.kernels.errors import VstatsError
 from vstats.pipeline.config import RunConfig
+from vstats.pipeline.device import resolve
 from vstats.pipeline.errors import UsageError, WorkerError
 from vstats.pipeline.provenance import versions
 
@@ -39,6 +41,10 @@ ONE_THREAD = dict.fromkeys(
     ],
     "1",
 )
+
+
+BY_NUMBER = "by number"
+"""Worker n of a local cluster takes GPU n. Elsewhere workers see what their environment shows them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +184,7 @@ def open_executor(
 
     # Dask's own default adds MALLOC_TRIM_THRESHOLD_, which makes copies of large arrays many times slower.
     settings = {
-        "distributed.nanny.pre-spawn-environ": ONE_THREAD,
+        "distributed.nanny.pre-spawn-environ": {**ONE_THREAD, GPU: BY_NUMBER},
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.allowed-failures": 0,
         "distributed.admin.tick.limit": "1h",
@@ -190,19 +196,23 @@ def open_executor(
         if run.remote:
             _check_versions(client)
             _check_paths(client, paths)
+            if run.device == "cuda":
+                _check_device(client)
         yield DaskExecutor(client)
 
 
 @contextmanager
 def _here(run: RunConfig) -> Iterator[Any]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, system
 
     with (
         LocalCluster(
             n_workers=run.workers,
             threads_per_worker=1,
             processes=True,
-            memory_limit=run.worker_memory_bytes or "auto",
+            # Dask's own share is that of one core, and beside a GPU a worker has many.
+            memory_limit=run.worker_memory_bytes
+            or ("auto" if run.device == "cpu" else system.MEMORY_LIMIT // (run.workers or 1)),
             dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
             silence_logs="CRITICAL",
         ) as cluster,
@@ -263,6 +273,12 @@ def _check_paths(client: Any, paths: Sequence[str]) -> None:
             )
 
 
+def _check_device(client: Any) -> None:
+    for address, error in client.run(resolve, "cuda", on_error="return").items():
+        if isinstance(error, VstatsError):
+            raise UsageError(f"worker {address} has no GPU that computes: {error}")
+
+
 def _missing(paths: list[str]) -> list[str]:
     return [path for path in paths if not Path(path).exists()]
 
@@ -273,7 +289,10 @@ def _allowed_failures(error: Any) -> int:
 
 def _held_to_one_thread(function: Callable[[T], R], task: T) -> R:
     import cv2
+    from distributed import get_worker
 
     cv2.setNumThreads(1)
     os.environ.update(ONE_THREAD)
+    if os.environ.get(GPU) == BY_NUMBER:
+        os.environ[GPU] = str(get_worker().name)
     return function(task)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vstats.pipeline import status
+from vstats.pipeline import device, status
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.draft import Draft, draft_plan
@@ -105,12 +105,14 @@ def extract(
     TooManyFailures
         More videos failed than `run` tolerates.
     WorkerError
-        Workers broke down again and again.
+        Workers broke down again and again, or a GPU that was asked for did.
+    BackendUnavailable
+        A GPU is asked for, and there is none that computes.
     """
     began = time.perf_counter()
     progress = progress or NoProgress()
     place = open_place(output)
-    check_workers_see(place, run.workers)
+    check_workers_see(place, 1 if run.workers is None else run.workers)
     manifest = read_manifest(inputs, root=root, kind=kind, classes=classes)
     if not manifest.rows:
         raise ManifestError(
@@ -123,6 +125,7 @@ def extract(
     ):  # a part without a video is a store without rows: one of many jobs must not fail for it
         manifest = select(manifest, part)
     if dry_run:
+        run = device.settle(replace(run, device="cpu"), config, say)
         return _dry_run(place, manifest, config, run, progress, began)
     if _existing(place) == "planned" and not run.overwrite:
         store = Store.open(place, incomplete=True)
@@ -132,6 +135,7 @@ def extract(
     from vstats.pipeline.shard import label_config
 
     label_config(config)  # sizes and patterns that do not fit are refused before anything is written
+    run = device.settle(run, config, say)
     place.prepare()
     with held(place) as lock:
         computed = _compute(place, manifest, config, run, StatusFile(place, progress), lock, say)
@@ -147,21 +151,21 @@ def _compute(
     """Plan what is not planned, compute what is not computed, and return how many rows were."""
     from vstats.pipeline import shard, shards
 
-    if run.overwrite:
-        _remove_store(place)
-    place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
     tally = Tally(run.tolerated(len(manifest.rows)))
     if run.workers:
-        shard.warm_up(config)
+        shard.warm_up(config, run)
     paths = [manifest.root, *([str(place)] if isinstance(place, LocalPlace) else [])]
     with open_executor(run, paths=paths, say=say) as executor:
+        if run.overwrite:  # now that there is somebody to compute anew
+            _remove_store(place)
+        place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
         if _existing(place) != "planned":
             # One expression: what probing found is not kept while shards are computed.
             _write_plan(
                 place,
                 draft_plan(
                     manifest,
-                    probe_all(manifest.rows, executor, progress, place, run.decode_limits, tally),
+                    probe_all(manifest.rows, executor, progress, place, run, tally),
                     config,
                     run,
                 ),
@@ -189,7 +193,7 @@ def _dry_run(
         return _report(store, manifest, began)
     with open_executor(run, paths=[manifest.root]) as executor:
         tally = Tally(math.inf)
-        probes = probe_all(manifest.rows, executor, progress, None, run.decode_limits, tally)
+        probes = probe_all(manifest.rows, executor, progress, None, run, tally)
     return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, began)
 
 

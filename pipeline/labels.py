@@ -16,6 +16,7 @@ import numpy.typing as npt
 from vstats.kernels import measure as _measure
 from vstats.kernels import patterns as _patterns
 from vstats.kernels import profiles as _profiles
+from vstats.kernels.backend import Native
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Pattern
 from vstats.kernels.profiles import Profile
@@ -205,9 +206,10 @@ def _schema(
 
 def label_rows(
     rgb: npt.NDArray[np.uint8],
-    flow: npt.NDArray[np.float32],
+    flow: npt.NDArray[np.float32] | Native,
     crops: Sequence[tuple[int, int, bool]],
     config: LabelConfig,
+    backend: str = "cpu",
 ) -> tuple[dict[str, Array], list[str | None]]:
     """Label crops and flips of one clip.
 
@@ -216,11 +218,14 @@ def label_rows(
     rgb : uint8 [T, H, W, 3]
         Frames at the working size; a frame more than the clip length, as flow may have needed, is left out.
     flow : float32 [F, H, W, 2]
-        Flow at the working size, pixels per frame step, x right, y down; `config.flows_needed` fields.
+        Flow at the working size, pixels per frame step, x right, y down; `config.flows_needed` fields. NumPy's, or an
+        array of the backend.
     crops : sequence of (y, x, flip)
         The n rows.
     config : LabelConfig
         What is wanted.
+    backend : str
+        Who computes; all give the same bits.
 
     Returns
     -------
@@ -236,7 +241,7 @@ def label_rows(
     """
     T, F, size = config.clip_length, config.flows_needed, config.crop
     height, width = config.working
-    rgb, flow = np.asarray(rgb), np.asarray(flow)
+    rgb = np.asarray(rgb)
     if rgb.dtype != np.uint8 or rgb.shape not in ((n, height, width, 3) for n in (T, config.frames_needed)):
         raise InputError(f"rgb is {rgb.dtype} {list(rgb.shape)}; expected uint8 {[T, height, width, 3]}")
     if flow.dtype != np.float32 or flow.shape != (F, height, width, 2):
@@ -249,8 +254,10 @@ def label_rows(
     specs = schema(config)
     if not crops:
         return {s.name: np.empty((0, *s.shape), s.dtype) for s in specs}, []
-    _measure.check_finite(flow)
-    m = _profiles.measure(rgb[:T], flow, crops, profile=config._profile, patterns=config._patterns, size=size)
+    _measure.check_finite(flow, backend)
+    m = _profiles.measure(
+        rgb[:T], flow, crops, profile=config._profile, patterns=config._patterns, size=size, backend=backend
+    )
     decided, refusals = _profiles.label(m, config._families, config._patterns, config._profile)
     arrays = _named(decided)
     for spec in specs:

@@ -1,11 +1,12 @@
 """Frames to flow on the working frame, by our own kernel or, for comparison, by OpenCV's methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from vstats.kernels import ops
+from vstats.kernels.backend import Backend, Native, load
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.records import F32, U8
 
@@ -35,35 +36,49 @@ def resize_frame(rgb: U8, size: tuple[int, int], config: ExtractConfig) -> U8:
     return ops.resize_area(rgb, size) if config.profile == "sts" else ops.resize_linear(rgb, size)
 
 
-def flow_fields(gray: U8, config: ExtractConfig) -> F32:
+def flow_fields(grays: Sequence[U8], config: ExtractConfig, backend: str = "cpu") -> list[Native]:
     """Return the flow from each frame to the next, on the working frame.
 
     Parameters
     ----------
-    gray : uint8 [T, h, w]
-        Frames at the size at which flow is computed.
+    grays : sequence of uint8 [T, h, w]
+        Runs of frames, each at the size at which its flow is computed. Many at once is what a GPU wants.
     config : ExtractConfig
         Method, parameters and profile.
+    backend : str
+        Who computes our own method, and resizes; OpenCV's methods run on the CPU.
 
     Returns
     -------
-    float32 [T-1, H, W, 2]
-        Pixels per frame step, x right, y down. In `sts` the unit is a pixel of the working frame; the released
-        profiles keep the values of the size at which flow was computed, as the published code does.
+    list of float32 [T-1, H, W, 2]
+        Arrays of the backend. Pixels per frame step, x right, y down. In `sts` the unit is a pixel of the working frame;
+        the released profiles keep the values of the size at which flow was computed, as the published code does.
     """
-    flow = METHODS[config.flow](gray, config)
-    height, width = config.working
-    if flow.shape[1:3] == (height, width):
+    who = load(backend)
+    if config.flow == "tvl1":
+        flows = _tvl1(grays, config, who)
+    else:
+        flows = [who.take(OPENCV_METHODS[config.flow](gray, config)) for gray in grays]
+    return [_on_working_frame(flow, config, who) for flow in flows]
+
+
+def _on_working_frame(flow: Native, config: ExtractConfig, who: Backend) -> Native:
+    _, height, width, _ = flow.shape
+    if (height, width) == config.working:
         return flow
-    resized = ops.resize_linear(flow, (height, width))
-    if config.profile == "sts":
-        scale = np.array([width / gray.shape[2], height / gray.shape[1]], np.float32)
-        resized = resized * scale
-    return resized
+    scale = np.float32(config.working_width / width), np.float32(config.working_height / height)
+    return who.resized(flow, config.working, scale if config.profile == "sts" else None)
 
 
-def _tvl1(gray: U8, config: ExtractConfig) -> F32:
-    return ops.tvl1(gray, config.tvl1)
+def _tvl1(grays: Sequence[U8], config: ExtractConfig, who: Backend) -> list[Native]:
+    """Compute runs of one size together: a backend takes no others."""
+    of_size: dict[tuple[int, ...], list[int]] = {}
+    for place, gray in enumerate(grays):
+        of_size.setdefault(gray.shape[1:], []).append(place)
+    found: dict[int, Native] = {}
+    for places in of_size.values():
+        found.update(zip(places, who.tvl1([grays[place] for place in places], config.tvl1), strict=True))
+    return [found[place] for place in range(len(grays))]
 
 
 def _opencv_tvl1(gray: U8, config: ExtractConfig) -> F32:
@@ -101,10 +116,9 @@ def _pairwise(gray: U8, calc: Callable[[U8, U8, None], F32]) -> F32:
     )
 
 
-METHODS: dict[str, Callable[[U8, ExtractConfig], F32]] = {
-    "tvl1": _tvl1,
+OPENCV_METHODS: dict[str, Callable[[U8, ExtractConfig], F32]] = {
     "opencv-tvl1": _opencv_tvl1,
     "dis": _dis,
     "farneback": _farneback,
 }
-"""The flow methods, by the name that the configuration gives."""
+"""OpenCV's flow methods, by the name that the configuration gives."""

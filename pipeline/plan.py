@@ -105,7 +105,8 @@ class ShardTask:
     """Rows `start` to `stop` (excluded) of the store at `store`: one shard of every array.
 
     `decode` limits the decoding child; None decodes in the worker itself. `condemned` are (key, why) of videos that
-    are not to be computed, because workers died on them.
+    are not to be computed, because workers died on them. `device` is what a user names ("auto", "cpu", "cuda"); beside a
+    GPU, `decoders` videos are decoded at once (0: as many as the worker finds fit).
     """
 
     store: str
@@ -116,4 +117,6 @@ class ShardTask:
     config: ExtractConfig
     plan_sha256: str
     decode: DecodeLimits | None = None
+    device: str = "cpu"
+    decoders: int = 0
     condemned: tuple[tuple[str, str], ...] = ()

@@ -6,12 +6,15 @@ What was found is kept beside the unfinished plan, so a run that is killed while
 
 import contextlib
 import json
+import queue
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from vstats.pipeline.config import DecodeLimits
+from vstats.pipeline.config import DecodeLimits, RunConfig
+from vstats.pipeline.device import decoders, videos_at_once
 from vstats.pipeline.errors import VideoError
 from vstats.pipeline.execute import Executor, Lost
 from vstats.pipeline.failures import Tally
@@ -26,10 +29,12 @@ FLUSH_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeTask:
-    """Videos to probe, as (key, path), and the limits of the decoding child (None: no child)."""
+    """Videos to probe, as (key, path), and what `vstats.pipeline.plan.ShardTask` says of decoding and devices."""
 
     videos: tuple[tuple[str, str], ...]
     decode: DecodeLimits | None = None
+    device: str = "cpu"
+    decoders: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +49,27 @@ class ProbeResult:
 
 def probe_videos(task: ProbeTask) -> list[ProbeResult]:
     """Probe the videos of one task; a bad one is a result with a message, never an exception."""
-    from vstats.pipeline.decoder import decoder_for
+    from vstats.pipeline.decoder import Decoder, decoder_for
 
-    decoder = decoder_for(task.decode)
-    results = []
-    for key, path in task.videos:
+    count = min(videos_at_once(task.device, task.decoders), len(task.videos))
+    free: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
+    for number in range(count):
+        free.put(decoder_for(task.decode, number))
+
+    def probe(video: tuple[str, str]) -> ProbeResult:
+        key, path = video
+        decoder = free.get()
         try:
-            results.append(ProbeResult(key=key, probe=decoder.probe(path)))
+            return ProbeResult(key=key, probe=decoder.probe(path))
         except VideoError as error:
-            results.append(
-                ProbeResult(key=key, probe=None, stage=error.stage, message=without_path(error, path))
-            )
-    return results
+            return ProbeResult(key=key, probe=None, stage=error.stage, message=without_path(error, path))
+        finally:
+            free.put(decoder)
+
+    if count == 1:
+        return [probe(video) for video in task.videos]
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(probe, task.videos))
 
 
 def probe_all(
@@ -63,7 +77,7 @@ def probe_all(
     executor: Executor,
     progress: Progress,
     place: Place | None,
-    decode: DecodeLimits | None,
+    run: RunConfig,
     tally: Tally,
 ) -> dict[str, ProbeResult]:
     """Probe every video, and return what was found by key.
@@ -81,10 +95,10 @@ def probe_all(
             results[row.key] = old
         else:
             waiting.append((row.key, row.path))
-    size = max(1, min(16, len(waiting) // 64))
-    tasks = [
-        ProbeTask(videos=tuple(waiting[i : i + size]), decode=decode) for i in range(0, len(waiting), size)
-    ]
+    at_once = 1 if run.device == "cpu" else max(1, decoders(run))
+    size = max(1, min(16 * at_once, len(waiting) // 64))
+    what = ProbeTask(videos=(), decode=run.decode_limits, device=run.device, decoders=decoders(run))
+    tasks = [replace(what, videos=tuple(waiting[i : i + size])) for i in range(0, len(waiting), size)]
     progress.start("probing", len(rows), "video", done=len(results))
     try:
         for batch in _batches(executor, tasks):

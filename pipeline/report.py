@@ -50,8 +50,9 @@ class Inspection:
     """Everything that a person asks of a store.
 
     `histograms` counts, for each label, how often each value occurs over labelled rows; `rows` counts rows by status
-    in words; `seconds` is time spent in each stage, summed over workers. `no_motion` is the share, among rows whose
-    video decoded, of those in which nothing moves: labelled as such in u and in v, or refused for that by the profile
+    in words; `seconds` is time spent in each stage, summed over workers; `computed_by` counts rows by backend and device
+    ("" where that is not recorded). `no_motion` is the share, among rows whose video decoded, of those in which nothing
+    moves: labelled as such in u and in v, or refused for that by the profile
     (`mas-released`, which refuses a row where either stands still). `margins` holds one entry a label and one for all
     together, "all"; it is empty where the store has none.
     """
@@ -76,6 +77,7 @@ class Inspection:
     planned_at: str
     committed_at: str
     seconds: dict[str, float]
+    computed_by: dict[str, int]
     no_motion: float
     histograms: dict[str, dict[int, int]]
     margins: dict[str, Margins]
@@ -88,7 +90,10 @@ def inspect(store: Store) -> Inspection:
     committed = store.committed or {}
     receipts = list(store.receipts())
     seconds: dict[str, float] = {}
+    computed_by: dict[str, int] = {}
     for receipt in receipts:
+        who = receipt.machine.get("backend", "")
+        computed_by[who] = computed_by.get(who, 0) + receipt.stop - receipt.start
         for stage, spent in receipt.seconds.items():
             seconds[stage] = seconds.get(stage, 0.0) + spent
     counts = np.zeros(256, np.int64)
@@ -140,6 +145,7 @@ def inspect(store: Store) -> Inspection:
         planned_at=plan.planned_at,
         committed_at=str(committed.get("committed_at", "")),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},
+        computed_by=computed_by,
         no_motion=(still + refused) / decoded if decoded else 0.0,
         histograms={
             name: {int(value): int(count[value]) for value in np.flatnonzero(count)}

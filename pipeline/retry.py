@@ -13,7 +13,7 @@ kill leaves behind, the names alone say how far it came, and the same command go
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,8 +58,9 @@ class RetryReport:
 
 
 def retry_failed(
-    store: str | Path, *, run: RunConfig, root: str | None = None, progress: Progress | None = None
-) -> RetryReport:
+    store: str | Path, *, run: RunConfig, root: str | None = None, progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> RetryReport:  # fmt: skip
     """Compute again the videos of a finished store that failed, or were missing and are there now.
 
     The store ends with the digest of an extraction that found these videos whole from the start. Rows that the profile
@@ -75,6 +76,8 @@ def retry_failed(
         Where the videos are now; default: where they were when planned.
     progress : Progress, optional
         Is told how far the work is.
+    say : callable, optional
+        Is told what a person would want to know, such as why a GPU is not used.
 
     Raises
     ------
@@ -106,7 +109,7 @@ def retry_failed(
         work.remove()
         return _report(before, [])
     with lock.held(LocalPlace(work.folder)):
-        again = _extract_again(work, chosen, before, run, folder, progress)
+        again = _extract_again(work, chosen, before, run, folder, progress, say)
         changed = _outcomes(chosen) != _outcomes(again.videos)
         if changed:
             _merge_again(work, before, folder, progress)
@@ -136,7 +139,7 @@ def _to_retry(store: Store, folder: str) -> list[VideoRecord]:
 
 def _extract_again(
     work: "_Workplace", chosen: Sequence[VideoRecord], before: Store, run: RunConfig, folder: str,
-    progress: Progress | None,
+    progress: Progress | None, say: Callable[[str], None],
 ) -> Store:  # fmt: skip
     # Each is asked for as found: a missing video is among them only if it has come back.
     listed = manifest_of([replace(video, status="planned") for video in chosen], folder)
@@ -145,8 +148,8 @@ def _extract_again(
     for attempt in (run, replace(run, overwrite=True)):
         try:
             extract(
-                [str(work.listed)], work.again, before.plan.config, attempt, root=folder, progress=progress
-            )
+                [str(work.listed)], work.again, before.plan.config, attempt, root=folder, progress=progress, say=say
+            )  # fmt: skip
             break
         except ConfigMismatch:  # left by a run that chose other videos
             if attempt.overwrite:

@@ -1,23 +1,23 @@
 """One shard: videos in, finished rows and a receipt out."""
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import accumulate, islice, pairwise
 
 import numpy as np
 
 from vstats.kernels import ops
-from vstats.kernels.errors import InputError, VstatsError
-from vstats.pipeline import labels, masks, motion, store
-from vstats.pipeline.config import ExtractConfig
+from vstats.kernels.backend import Native, load
+from vstats.kernels.errors import DeviceFull, DeviceLost, InputError, VstatsError
+from vstats.pipeline import clips, device, labels, masks, motion, store
+from vstats.pipeline.clips import Clip, Item, Pair, Stopwatch
+from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.decoder import Decoder, decoder_for
-from vstats.pipeline.durable import file_sha256
 from vstats.pipeline.errors import DecodeError, VideoError
 from vstats.pipeline.place import open_place
-from vstats.pipeline.plan import ShardTask, VideoRows, clip_frames
-from vstats.pipeline.provenance import machine, versions
+from vstats.pipeline.plan import ShardTask, VideoRows
 from vstats.pipeline.records import F32, U8, Failure, PlannedRow, without_path
 from vstats.pipeline.store import Array, ShardReceipt, StoredArray
 
@@ -52,26 +52,15 @@ def row_arrays(config: ExtractConfig) -> tuple[StoredArray, ...]:
     return tuple(arrays)
 
 
-@dataclass(slots=True, kw_only=True)
-class Stopwatch:
-    """Seconds spent in each stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def add(self, stage: str, since: float) -> float:
-        """Book the time since `since` under `stage` and return the time now."""
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - since
-        return now
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputedRows:
-    """The values of consecutive rows, by array name, and the rows among them without labels."""
+    """The values of consecutive rows, by array name, the rows among them without labels, and who computed them."""
 
     values: dict[str, Array]
     failures: tuple[Failure, ...]
     seconds: dict[str, float]
+    versions: dict[str, str]
+    machine: dict[str, str]
 
 
 def run_shard(task: ShardTask) -> ShardReceipt:
@@ -104,15 +93,32 @@ def run_shard(task: ShardTask) -> ShardReceipt:
         labelled=int((computed.values[store.STATUS.name] == store.STATUS_OK).sum()),
         failures=computed.failures,
         seconds={stage: round(seconds, 6) for stage, seconds in watch.seconds.items()},
-        versions=versions(),
-        machine=machine(),
+        versions=computed.versions,
+        machine=computed.machine,
     )
     store.write_receipt(place, receipt)
     return receipt
 
 
 def compute_rows(task: ShardTask) -> ComputedRows:
-    """Decode, compute flow and label every row of a task. A video that fails costs its own rows and is named."""
+    """Decode, compute flow and label every row of a task. A video that fails costs its own rows and is named.
+
+    Raises
+    ------
+    BackendUnavailable
+        The task asks for a GPU, and there is none that computes here.
+    WorkerError
+        The GPU that the task asks for failed; under "auto" the task is computed again on the CPU instead.
+    """
+    backend = device.resolve(task.device)
+    try:
+        return _compute_rows(task, backend)
+    except DeviceLost as error:
+        device.give_up(task.device, error)
+    return _compute_rows(task, "cpu")
+
+
+def _compute_rows(task: ShardTask, backend: str) -> ComputedRows:
     count = task.stop - task.start
     values = {
         array.name: np.full((count, *array.shape), array.fill, array.dtype)
@@ -121,37 +127,83 @@ def compute_rows(task: ShardTask) -> ComputedRows:
     status = values[store.STATUS.name]
     failures: list[Failure] = []
     watch = Stopwatch()
-    decoder = decoder_for(task.decode)
     condemned = dict(task.condemned)
-    at = 0
-    for video in task.videos:
-        done = at
-        end = at + len(video.rows)
-        try:
-            if video.record.key in condemned:
-                raise DecodeError(condemned[video.record.key], stage="labels")
-            for clip in compute_clips(video, task.config, watch, decoder):
-                stop = done + len(clip.refusals)
-                for name, value in clip.values.items():
-                    values[name][done:stop] = value
-                for position, refusal in enumerate(clip.refusals, start=done):
-                    status[position] = store.STATUS_OK if refusal is None else store.STATUS_REFUSED
-                    if refusal is not None:
-                        _empty_row(values, position, task.config)
-                        failures.append(
-                            _failure(video, [task.start + position], "labels", "RefusedRow", refusal)
-                        )
-                done = stop
-        except (VideoError, InputError) as error:
-            for position in range(done, end):
-                status[position] = store.STATUS_DECODE
-            stage = error.stage if isinstance(error, VideoError) else "labels"
-            rows = range(task.start + done, task.start + end)
-            failures.append(
-                _failure(video, rows, stage, type(error).__name__, without_path(error, video.path))
-            )
-        at = end
-    return ComputedRows(values=values, failures=tuple(failures), seconds=watch.seconds)
+    ends = list(accumulate(len(video.rows) for video in task.videos))
+    done = [end - len(video.rows) for end, video in zip(ends, task.videos, strict=True)]
+    errors: dict[int, VideoError | InputError] = {
+        number: DecodeError(condemned[video.record.key], stage="labels")
+        for number, video in enumerate(task.videos)
+        if video.record.key in condemned
+    }
+    labeller = Labeller(task.config, backend, watch)
+    for batch in _batches(task, backend, watch, errors):
+        todo = [(n, item) for n, item in batch if isinstance(item, Clip) and n not in errors]
+        for (n, _), found in zip(todo, labeller.label(todo), strict=True):
+            if n in errors:
+                continue
+            if isinstance(found, InputError):
+                errors[n] = found
+                continue
+            stop = done[n] + len(found.refusals)
+            for name, value in found.values.items():
+                values[name][done[n] : stop] = value
+            for position, refusal in enumerate(found.refusals, start=done[n]):
+                status[position] = store.STATUS_OK if refusal is None else store.STATUS_REFUSED
+                if refusal is not None:
+                    _empty_row(values, position, task.config)
+                    failures.append(
+                        _failure(task.videos[n], [task.start + position], "labels", "RefusedRow", refusal)
+                    )
+            done[n] = stop
+        for n, item in batch:
+            if not isinstance(item, Clip):
+                errors.setdefault(n, item)
+        labeller.forget(errors)
+    for n, error in errors.items():
+        video = task.videos[n]
+        status[done[n] : ends[n]] = store.STATUS_DECODE
+        stage = error.stage if isinstance(error, VideoError) else "labels"
+        rows = range(task.start + done[n], task.start + ends[n])
+        message = without_path(error, video.path)
+        failures.append(_failure(video, rows, stage, type(error).__name__, message))
+    failures.sort(key=lambda failure: failure.rows[:1])  # clips of several videos may have come in any order
+    versions, machine = device.computed_by(backend)
+    return ComputedRows(
+        values=values, failures=tuple(failures), seconds=watch.seconds, versions=versions, machine=machine
+    )
+
+
+BATCH_CLIPS = 64
+BATCH_BYTES = 256 << 20
+"""How many clips a GPU is given at once, and how much their frames may take; as much again is decoded meanwhile."""
+
+
+def batch_size(backend: str, videos: Sequence[VideoRows], config: ExtractConfig) -> int:
+    """Return how many clips of these videos are computed at once: one on the CPU."""
+    if backend == "cpu":
+        return 1
+    height, width = config.working
+    sizes = [motion.flow_frame_size(config, v.record.height, v.record.width) for v in videos]
+    frame = 3 * height * width + max((h * w for h, w in sizes), default=0)
+    return max(1, min(BATCH_CLIPS, BATCH_BYTES // (config.frames_needed * frame)))
+
+
+def _batches(
+    task: ShardTask, backend: str, watch: Stopwatch, given_up: Mapping[int, object]
+) -> Iterator[list[Item]]:
+    """Yield the clips of a task's videos, as many at once as its backend computes, and what ended videos early."""
+    videos = [(n, video) for n, video in enumerate(task.videos) if n not in given_up]
+    size = batch_size(backend, task.videos, task.config)
+    if backend == "cpu":
+        items = clips.one_after_another(iter(videos), task.config, watch, decoder_for(task.decode), given_up)
+    else:
+        decoders = [
+            decoder_for(task.decode, k) for k in range(device.videos_at_once(task.device, task.decoders))
+        ]
+        items = clips.several_at_once(videos, task.config, watch, decoders[: len(videos)], given_up, size)
+    with closing(items):
+        while batch := list(islice(items, size)):
+            yield batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,99 +214,117 @@ class ClipRows:
     refusals: list[str | None]
 
 
-def compute_clips(
-    video: VideoRows, config: ExtractConfig, watch: Stopwatch, decoder: Decoder
-) -> Iterator[ClipRows]:
-    """Yield the labelled rows of each clip of one video; raises what `read_clips` raises."""
-    for rgb, flow, rows in read_clips(video, config, watch, decoder):
-        yield _label_clip(rgb, flow, rows, config)
+class Labeller:
+    """Labels clips of numbered videos, many at once. Overlapping clips of a video share flow."""
+
+    def __init__(self, config: ExtractConfig, backend: str, watch: Stopwatch) -> None:
+        self._config = config
+        self._backend = backend
+        self._watch = watch
+        self._known: KnownFlow = {}
+
+    def label(self, batch: Sequence[tuple[int, Clip]]) -> list[ClipRows | InputError]:
+        """Return the rows of each clip, or why it has none; the clips of a video come in order, batch after batch.
+
+        Raises
+        ------
+        DeviceFull
+            The device has no memory for one clip alone.
+        DeviceLost
+            The device failed.
+        """
+        try:
+            return self._label_at_once(batch)
+        except DeviceFull:
+            if len(batch) <= 1:
+                raise
+        half = len(batch) // 2  # out here, where the failed attempt's arrays are gone
+        return [*self.label(batch[:half]), *self.label(batch[half:])]
+
+    def forget(self, videos: Iterable[int]) -> None:
+        """Drop the flow that is kept for clips of these videos."""
+        for number in videos:
+            self._known.pop(number, None)
+
+    def _label_at_once(self, batch: Sequence[tuple[int, Clip]]) -> list[ClipRows | InputError]:
+        now = time.perf_counter()
+        flows, known = flow_of(batch, self._known, self._config, self._backend)
+        load(self._backend).wait()
+        now = self._watch.add("flow", now)
+        found: list[ClipRows | InputError] = []
+        for (_, clip), flow in zip(batch, flows, strict=True):
+            try:
+                found.append(_label_clip(clip.rgb, flow, clip.rows, self._config, self._backend))
+            except InputError as error:
+                found.append(error.with_traceback(None))  # which would keep the flow
+        self._watch.add("labels", now)
+        self._known = known
+        return found
+
+
+KnownFlow = dict[int, dict[Pair, Native]]
+"""By video, the flow of those of its frame pairs that later clips share: native float32 [1, H, W, 2]."""
+
+
+def flow_of(
+    batch: Sequence[tuple[int, Clip]], known: KnownFlow, config: ExtractConfig, backend: str
+) -> tuple[list[Native], KnownFlow]:
+    """Return the flow of each clip of numbered videos, and what is known afterwards.
+
+    Parameters
+    ----------
+    batch : sequence of (int, Clip)
+        The clips of a video in order.
+    known : KnownFlow
+        What the last batch returned; it stays as it is.
+    config, backend
+        How flow is computed, and who does.
+
+    Returns
+    -------
+    flows : list of native float32 [F, H, W, 2]
+        On the working frame.
+    known : KnownFlow
+    """
+    computed = iter(motion.flow_fields([gray for _, clip in batch for gray in clip.gray], config, backend))
+    flows = []
+    known = dict(known)
+    for number, clip in batch:
+        fresh = [next(computed) for _ in clip.runs]
+        fields = dict(known.get(number, {}))
+        for run, flow in zip(clip.runs, fresh, strict=True):
+            fields.update((pair, flow[k : k + 1]) for k, pair in enumerate(pairwise(run)))
+        whole = len(fresh) == 1 and len(fresh[0]) == len(clip.pairs)
+        flows.append(fresh[0] if whole else load(backend).joined([fields[pair] for pair in clip.pairs]))
+        known[number] = {pair: field for pair, field in fields.items() if clip.spent.isdisjoint(pair)}
+        if not known[number]:
+            del known[number]
+    return flows, known
 
 
 def read_clips(
     video: VideoRows, config: ExtractConfig, watch: Stopwatch, decoder: Decoder
-) -> Iterator[tuple[U8, F32, list[PlannedRow]]]:
-    """Yield what each clip of one video is labelled from, and its rows, from one pass over the video's frames.
+) -> Iterator[tuple[U8, F32, tuple[PlannedRow, ...]]]:
+    """Yield what each clip of one video is labelled from, and its rows.
 
     Frames are uint8 [T, H, W, 3] and flow float32 [F, H, W, 2], both on the working frame, not cropped or mirrored.
-
-    Overlapping clips share frames and flow; a frame is dropped after the last clip that reads it, so memory grows
-    with the clips in flight and not with the video.
 
     Raises
     ------
     DecodeError
         The video cannot be read, or has changed since it was planned.
     """
-    check_unchanged(video)
-    clips: list[tuple[list[int], list[PlannedRow]]] = []
-    for row in video.rows:
-        if clips and clips[-1][1][0].start_frame == row.start_frame:
-            clips[-1][1].append(row)
-        else:
-            clips.append((clip_frames(row.start_frame, video.record.frames, config), [row]))
-    last_use = {frame: number for number, (frames, _) in enumerate(clips) for frame in frames}
-    source = decoder.frames(video.path, sorted(last_use))
-    flow_size = motion.flow_frame_size(config, video.record.height, video.record.width)
-    rgb: dict[int, U8] = {}
-    gray: dict[int, U8] = {}
-    flow: dict[tuple[int, int], F32] = {}
-    try:
-        for number, (frames, rows) in enumerate(clips):
-            now = time.perf_counter()
-            missing = set(frames) - rgb.keys()
-            while missing:
-                index, frame = next(source)
-                rgb[index] = motion.resize_frame(frame, config.working, config)
-                at_flow_size = (
-                    rgb[index]
-                    if flow_size == config.working
-                    else motion.resize_frame(frame, flow_size, config)
-                )
-                gray[index] = ops.rgb_to_gray(at_flow_size)
-                missing.discard(index)
-            now = watch.add("decode", now)
-            pairs = list(pairwise(frames))
-            for run in _unknown_runs(pairs, flow):
-                fields = motion.flow_fields(np.stack([gray[frame] for frame in run]), config)
-                flow.update(zip(pairwise(run), fields, strict=True))
-            now = watch.add("flow", now)
-            yield (
-                np.stack([rgb[frame] for frame in frames[: config.clip_length]]),
-                np.stack([flow[pair] for pair in pairs]),
-                rows,
-            )
-            watch.add("labels", now)
-            for spent in [f for f in rgb if last_use[f] <= number]:
-                del rgb[spent], gray[spent]
-            for pair in [p for p in flow if p[0] not in rgb or p[1] not in rgb]:
-                del flow[pair]
-    finally:
-        source.close()
+    known: KnownFlow = {}
+    for clip in clips.decode_clips(video, config, watch, decoder):
+        (flow,), known = flow_of([(0, clip)], known, config, "cpu")
+        yield clip.rgb, flow, clip.rows
 
 
-def check_unchanged(video: VideoRows) -> None:
-    """Raise `DecodeError` unless the file is the one that was planned: same size and time, or same sha256."""
-    path = Path(video.path)
-    try:
-        facts = path.stat()
-        same = (facts.st_size, facts.st_mtime_ns) == (video.record.size_bytes, video.record.mtime_ns)
-        if same or file_sha256(path) == video.record.sha256:
-            return
-    except OSError as error:
-        raise DecodeError(
-            f"{video.path}: {error.strerror or error}; it was there when planned. Put it back and run again",
-            stage="find",
-        ) from error
-    raise DecodeError(
-        f"{video.path}: has changed since it was planned: its sha256 is not {video.record.sha256}. "
-        "Put the planned file back, or plan anew with --overwrite",
-        stage="find",
-    )
-
-
-def _label_clip(rgb: U8, flow: F32, rows: Sequence[PlannedRow], config: ExtractConfig) -> ClipRows:
+def _label_clip(
+    rgb: U8, flow: Native, rows: Sequence[PlannedRow], config: ExtractConfig, backend: str
+) -> ClipRows:
     crops = [(row.crop_y, row.crop_x, row.flip) for row in rows]
-    values, refusals = labels.label_rows(rgb, flow, crops, label_config(config))
+    values, refusals = labels.label_rows(rgb, flow, crops, label_config(config), backend)
     side = config.crop_size
     windows = [(slice(None), slice(y, y + side), slice(x, x + side)) for y, x, _ in crops]
     if "clips" in config.save:
@@ -262,7 +332,7 @@ def _label_clip(rgb: U8, flow: F32, rows: Sequence[PlannedRow], config: ExtractC
             [rgb[w][:, :, ::-1] if flip else rgb[w] for w, (_, _, flip) in zip(windows, crops, strict=True)]
         )
     if "flow" in config.save:
-        half = np.clip(flow, -65504, 65504).astype(np.float16)
+        half = np.clip(load(backend).give(flow), -65504, 65504).astype(np.float16)
         values["flow"] = np.stack(
             [
                 _flip_flow(half[w], config) if flip else half[w]
@@ -279,24 +349,6 @@ def _flip_flow(flow: Array, config: ExtractConfig) -> Array:
     return mirrored
 
 
-def _unknown_runs(pairs: Sequence[tuple[int, int]], known: dict[tuple[int, int], F32]) -> list[list[int]]:
-    """Return runs of frames whose consecutive pairs are exactly the pairs not yet known, in order."""
-    runs: list[list[int]] = []
-    open_run = False
-    seen: set[tuple[int, int]] = set()
-    for pair in pairs:
-        if pair in known or pair in seen:
-            open_run = False
-            continue
-        seen.add(pair)
-        if open_run:
-            runs[-1].append(pair[1])
-        else:
-            runs.append([*pair])
-            open_run = True
-    return runs
-
-
 def _empty_row(values: dict[str, Array], position: int, config: ExtractConfig) -> None:
     for array in row_arrays(config):
         if array is not store.STATUS and not array.chunk_rows:
@@ -309,20 +361,21 @@ def _failure(video: VideoRows, rows: Sequence[int], stage: str, error: str, mess
     )
 
 
-def warm_up(config: ExtractConfig) -> None:
-    """Compile every kernel that `config` uses, so that workers started afterwards find them in the cache."""
+def warm_up(config: ExtractConfig, run: RunConfig) -> None:
+    """Compile every CPU kernel that workers use, so that those started afterwards find them in the cache."""
     height, width = config.working
     frames = np.zeros((config.frames_needed, height, width, 3), np.uint8)
     frames[:, ::2] = 255
     small = frames[:2, :, :, 0]
     try:
         ops.rgb_to_gray(motion.resize_frame(frames[0, : height - 1], config.working, config))
-        motion.flow_fields(
-            ops.rgb_to_gray(motion.resize_frame(frames[0], (17, 19), config))[None].repeat(2, 0), config
-        )
+        other_size = motion.resize_frame(frames[0], (17, 19), config)
+        if run.device != "cpu":
+            return  # flow and labels are the GPU's
+        motion.flow_fields([ops.rgb_to_gray(other_size)[None].repeat(2, 0)], config, "cpu")
         field = np.zeros((1, *small.shape[1:], 2), np.float32)
         fields = field.repeat(config.frames_needed - 1, 0)
-        _label_clip(frames[: config.clip_length], fields, [_CENTER], config)
+        _label_clip(frames[: config.clip_length], fields, [_CENTER], config, "cpu")
     except VstatsError:
         return  # compiling was the point; the run itself reports what is wrong
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import RunConfig
+from vstats.pipeline.device import decoders
 from vstats.pipeline.errors import WorkerError
 from vstats.pipeline.execute import Executor, Lost
 from vstats.pipeline.failures import Tally
@@ -95,7 +96,12 @@ def shard_tasks(store: Store, shards: Sequence[int], run: RunConfig) -> Iterator
     for shard in shards:
         start, stop = store.plan.shard_rows(shard)
         rows = stores.planned_rows({name: column[start:stop] for name, column in index.items()})
-        yield replace(_task(store, shard, start, stop, rows, store.plan.root), decode=run.decode_limits)
+        yield for_run(_task(store, shard, start, stop, rows, store.plan.root), run)
+
+
+def for_run(task: ShardTask, run: RunConfig) -> ShardTask:
+    """Return the task with what its worker needs to know of a settled run."""
+    return replace(task, decode=run.decode_limits, device=run.device, decoders=decoders(run))
 
 
 def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:

@@ -2,12 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from vstats.pipeline import device
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import RunConfig
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, WorkerError
@@ -15,7 +16,7 @@ from vstats.pipeline.execute import Lost, open_executor
 from vstats.pipeline.place import Place, check_workers_see, open_place
 from vstats.pipeline.plan import ShardTask
 from vstats.pipeline.progress import NoProgress, Progress
-from vstats.pipeline.shards import rows_task
+from vstats.pipeline.shards import for_run, rows_task
 from vstats.pipeline.store import Store
 
 
@@ -45,9 +46,10 @@ def verify(
     *,
     recompute_percent: float = 0.0,
     root: str | None = None,
-    workers: int = 0,
+    run: RunConfig | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> VerifyReport:
     """Check every file and digest of a store; decode and compute part of it again and compare bits.
 
@@ -59,20 +61,25 @@ def verify(
         Share of the videos to compute again, 0 to 100; at least one when above 0.
     root : str, optional
         Where the videos are now; default: where they were when planned.
-    workers : int
-        Worker processes for computing; 0: this process.
+    run : RunConfig, optional
+        How to compute; by default in this process.
     seed : int
         Chooses which videos are computed again.
     progress : Progress, optional
         Is told how far the work is.
+    say : callable, optional
+        Is told what a person would want to know, such as why a GPU is not used.
 
     Raises
     ------
+    BackendUnavailable
+        A GPU is asked for, and there is none that computes.
     NotAStore, NotCommitted
         There is no finished store at `path`.
     """
+    run = run or RunConfig()
     place = open_place(path)
-    check_workers_see(place, workers)
+    check_workers_see(place, 1 if run.workers is None else run.workers)
     progress = progress or NoProgress()
     try:
         store = Store.open(place)
@@ -80,6 +87,8 @@ def verify(
         raise
     except StoreError as error:
         return _report(place, "", 0, 0, [Finding(where=str(place), message=str(error))])
+    if recompute_percent > 0:
+        run = device.settle(run, store.plan.config, say)
     findings, files, size = _check_files(store)
     if not findings:
         findings = _check_roots(store)
@@ -88,9 +97,8 @@ def verify(
         tasks = list(_recompute_tasks(store, recompute_percent, seed, root))
         videos = len({video.record.key for task in tasks for video in task.videos})
         progress.start("recomputing", sum(t.stop - t.start for t in tasks), "clip")
-        run = RunConfig(workers=workers)
-        tasks = [replace(task, decode=run.decode_limits) for task in tasks]
-        with open_executor(run) as executor:
+        tasks = [for_run(task, run) for task in tasks]
+        with open_executor(run, say=say) as executor:
             for outcome in executor.run(recompute, tasks):
                 if isinstance(outcome, Lost):
                     raise WorkerError(

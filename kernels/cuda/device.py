@@ -1,5 +1,7 @@
 """The device that CUDA kernels run on, as their callers see it, and the real one. The only import of CuPy."""
 
+import importlib.util
+import os
 from collections.abc import Hashable, Sequence
 from functools import cache
 from typing import Any, Protocol
@@ -9,7 +11,7 @@ import numpy.typing as npt
 
 from vstats.kernels.cuda import source
 from vstats.kernels.cuda.geometry import Limits
-from vstats.kernels.errors import BackendUnavailable, DeviceLost
+from vstats.kernels.errors import BackendUnavailable, DeviceFull, DeviceLost, NoDevice
 
 Array = npt.NDArray[Any]
 
@@ -18,6 +20,12 @@ class Device(Hashable, Protocol):
     """Memory and launches. A device's arrays have shape, dtype and NumPy's slices; kernels get them in C order."""
 
     name: str
+    versions: dict[str, str]
+    count: int
+
+    def wait(self) -> None:
+        """Return when all that was launched has run."""
+        ...
 
     @property
     def limits(self) -> Limits:
@@ -42,6 +50,10 @@ class Device(Hashable, Protocol):
 
     def contiguous(self, array: Any) -> Any:
         """Return a device's array in C order, itself where it is."""
+        ...
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        """Return a device's arrays one after another along their first axis."""
         ...
 
     def launch(
@@ -74,21 +86,36 @@ class Device(Hashable, Protocol):
         ...
 
 
+CHOICE = "VSTATS_GPU"
+"""The environment variable that says which GPU a process takes; of more than there are, it starts over."""
+
+OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation, CUDA_ERROR_OUT_OF_MEMORY
+
+
+def is_installed() -> bool:
+    """Tell whether CuPy is there, without loading it."""
+    return importlib.util.find_spec("cupy") is not None
+
+
 class CudaDevice:
-    """A GPU by way of CuPy.
+    """A GPU by way of CuPy: the first, or the one that the environment's `CHOICE` says.
 
     Raises
     ------
+    NoDevice
+        CuPy is not installed, or there is no driver or GPU.
     BackendUnavailable
-        CuPy, the driver or a device is missing, or the device is too old or too small.
+        CuPy, the driver or the GPU cannot be used, or the GPU is too old.
     """
 
     def __init__(self) -> None:
+        if not is_installed():
+            raise NoDevice("CUDA needs CuPy; install it with: pip install 'vstats[cuda]'")
         try:
             import cupy
         except ImportError as error:
             raise BackendUnavailable(
-                f"CUDA needs CuPy ({error}); install it with: pip install 'vstats[cuda]'"
+                f"CuPy cannot be loaded ({error}); see https://docs.cupy.dev, or compute with --device cpu"
             ) from error
         self._cupy = cupy
         self._errors = (
@@ -97,16 +124,23 @@ class CudaDevice:
             cupy.cuda.compiler.CompileException,
         )
         try:
-            if cupy.cuda.runtime.getDeviceCount() == 0:
-                raise BackendUnavailable("CUDA finds no GPU; see what nvidia-smi prints")
-            self._device = cupy.cuda.Device()
+            driver = cupy.cuda.runtime.driverGetVersion()
+            if driver == 0:
+                raise NoDevice("CUDA finds no driver, and so no GPU; see what nvidia-smi prints")
+            self.count = int(cupy.cuda.runtime.getDeviceCount())
+            if self.count == 0:
+                raise NoDevice(_NO_GPU)
+            self._device = cupy.cuda.Device(int(os.environ.get(CHOICE) or 0) % self.count)
             self.capability = int(self._device.compute_capability)
             facts = cupy.cuda.runtime.getDeviceProperties(self._device.id)
         except self._errors as error:
+            if getattr(error, "status", None) == _NO_DEVICE:
+                raise NoDevice(_NO_GPU) from error
             raise BackendUnavailable(
                 f"CUDA cannot be used: {error}; is a driver installed and a GPU visible (nvidia-smi)?"
             ) from error
         self.name = facts["name"].decode()
+        self.versions = {"cupy": cupy.__version__, "cuda_driver": _dotted(driver)}
         self._shared_bytes = int(facts["sharedMemPerBlockOptin"])
         if self.capability < 80:
             raise BackendUnavailable(
@@ -123,6 +157,10 @@ class CudaDevice:
             largest_team=8 if self.capability >= 90 else 1,
             memory_bytes=int(free) + int(pool.free_bytes()),
         )
+
+    def wait(self) -> None:
+        """Return when all that was launched has run."""
+        self._try("computing", self._cupy.cuda.get_current_stream().synchronize)
 
     def upload(self, array: Array) -> Any:
         """Return a copy of a NumPy array on the device."""
@@ -144,6 +182,10 @@ class CudaDevice:
     def contiguous(self, array: Any) -> Any:
         """Return a device's array in C order, itself where it is."""
         return self._try("taking memory", self._cupy.ascontiguousarray, array)
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        """Return a device's arrays one after another along their first axis."""
+        return self._try("taking memory", self._cupy.concatenate, arrays)
 
     def launch(
         self,
@@ -173,15 +215,25 @@ class CudaDevice:
 
     def _try(self, doing: str, call: Any, *args: Any, **named: Any) -> Any:
         try:
+            self._device.use()  # each thread has a current device of its own
             return call(*args, **named)
-        except self._cupy.cuda.memory.OutOfMemoryError as error:
+        except (self._cupy.cuda.memory.OutOfMemoryError, *self._errors) as error:
+            full = isinstance(error, self._cupy.cuda.memory.OutOfMemoryError)
+            if full or getattr(error, "status", None) == OUT_OF_MEMORY:
+                raise DeviceFull(
+                    f"{self.name} has no memory left while {doing}: {error}; end what else uses it (nvidia-smi)"
+                ) from error
             raise DeviceLost(
-                f"{self.name} has no memory left while {doing}: {error}. End what else uses it, or run with --device cpu"
+                f"{self.name} failed while {doing}: {error}; see what nvidia-smi prints"
             ) from error
-        except self._errors as error:
-            raise DeviceLost(
-                f"{self.name} failed while {doing}: {error}. What was finished is kept: run the same command again"
-            ) from error
+
+
+_NO_DEVICE = 100  # cudaErrorNoDevice
+_NO_GPU = "CUDA finds no GPU; see what nvidia-smi prints"
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def scalars(*values: int) -> tuple[np.int32, ...]:

@@ -11,7 +11,7 @@ from vstats.kernels.bilinear import places
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cuda.device import Device, scalars
 from vstats.kernels.cuda.geometry import THREADS, Limits, blocks, pairs_at_once, solve_launch
-from vstats.kernels.errors import DeviceLost
+from vstats.kernels.errors import DeviceFull
 from vstats.kernels.levels import Rates, level_sizes
 
 RIM = 4  # of cubic.cuh
@@ -38,9 +38,9 @@ def tvl1(device: Device, clips: Sequence[npt.NDArray[Any]], params: TVL1Params) 
     limits = device.limits
     at_once = pairs_at_once(height, width, params, limits)
     if at_once == 0:
-        raise DeviceLost(
+        raise DeviceFull(
             f"the GPU has {limits.memory_bytes >> 20} MiB free, too little for a pair of {height} x {width} frames; "
-            "end what else uses it, or run with --device cpu"
+            "end what else uses it (nvidia-smi)"
         )
     frames = np.concatenate(clips)
     starts = np.cumsum([0, *(len(clip) for clip in clips)])

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,6 +59,11 @@ class EmulatedDevice:
     """The CPU as a device: arrays are NumPy's, and launches run `emulator.hpp`."""
 
     name = "emulated"
+    versions: ClassVar[dict[str, str]] = {"emulator": "1"}
+    count = 1
+
+    def wait(self) -> None:
+        return
 
     def __init__(
         self,
@@ -94,6 +99,9 @@ class EmulatedDevice:
 
     def contiguous(self, array: Any) -> Any:
         return np.ascontiguousarray(array)
+
+    def joined(self, arrays: Sequence[Any]) -> Any:
+        return np.concatenate(arrays)
 
     def launch(
         self,

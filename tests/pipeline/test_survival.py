@@ -41,14 +41,14 @@ if "vstats.pipeline.decode_child" in sys.orig_argv:
     decode.wanted_frames = poisoned(decode.wanted_frames)
 elif any("spawn_main" in word for word in sys.orig_argv):
     import os
-    import vstats.pipeline.shard as shard
+    import vstats.pipeline.clips as clips
 
-    def deadly(video, *rest, real=shard.compute_clips):
+    def deadly(video, *rest, real=clips.decode_clips):
         if "killer" in video.path:
             os._exit(9)
         return real(video, *rest)
 
-    shard.compute_clips = deadly
+    clips.decode_clips = deadly
 '''
 
 

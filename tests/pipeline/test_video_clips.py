@@ -51,7 +51,7 @@ def check_recomputed(store: Store, source: Path) -> None:
     for _, same_clip in groupby(chosen, key=lambda i: (rows[i].video, rows[i].start_frame)):
         mine = list(same_clip)
         working = reader.working_frames(rows[mine[0]])
-        flow = motion.flow_fields(ops.rgb_to_gray(working), store.plan.config)
+        (flow,) = motion.flow_fields([ops.rgb_to_gray(working)], store.plan.config)
         crops = [(rows[i].crop_y, rows[i].crop_x, rows[i].flip) for i in mine]
         for i, (y, x, flip) in zip(mine, crops, strict=True):
             crop = working[:, y : y + 112, x : x + 112]
