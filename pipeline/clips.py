@@ -110,7 +110,7 @@ def decode_clips(
                 missing.discard(index)
             pairs = tuple(pairwise(frames))
             runs = unknown_runs(pairs, known)
-            spent = frozenset(frame for frame in rgb if last_use[frame] <= number)
+            spent = frozenset(index for index in rgb if last_use[index] <= number)
             clip = Clip(
                 rows=tuple(rows),
                 rgb=np.stack([rgb[frame] for frame in frames[: config.clip_length]]),
@@ -120,8 +120,8 @@ def decode_clips(
                 spent=spent,
             )
             known = {pair for pair in known.union(pairs) if spent.isdisjoint(pair)}
-            for frame in spent:
-                del rgb[frame], gray[frame]
+            for index in spent:
+                del rgb[index], gray[index]
             watch.add("decode", now)
             yield clip
     finally:

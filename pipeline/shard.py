@@ -1,7 +1,7 @@
 """One shard: videos in, finished rows and a receipt out."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
@@ -136,29 +136,30 @@ def _compute_rows(task: ShardTask, backend: str) -> ComputedRows:
         if video.record.key in condemned
     }
     labeller = Labeller(task.config, backend, watch)
-    for batch in _batches(task, backend, watch, errors):
-        todo = [(n, item) for n, item in batch if isinstance(item, Clip) and n not in errors]
-        for (n, _), found in zip(todo, labeller.label(todo), strict=True):
-            if n in errors:
-                continue
-            if isinstance(found, InputError):
-                errors[n] = found
-                continue
-            stop = done[n] + len(found.refusals)
-            for name, value in found.values.items():
-                values[name][done[n] : stop] = value
-            for position, refusal in enumerate(found.refusals, start=done[n]):
-                status[position] = store.STATUS_OK if refusal is None else store.STATUS_REFUSED
-                if refusal is not None:
-                    _empty_row(values, position, task.config)
-                    failures.append(
-                        _failure(task.videos[n], [task.start + position], "labels", "RefusedRow", refusal)
-                    )
-            done[n] = stop
-        for n, item in batch:
-            if not isinstance(item, Clip):
-                errors.setdefault(n, item)
-        labeller.forget(errors)
+    with closing(_batches(task, backend, watch, errors)) as batches:
+        for batch in batches:
+            todo = [(n, item) for n, item in batch if isinstance(item, Clip) and n not in errors]
+            for (n, _), found in zip(todo, labeller.label(todo), strict=True):
+                if n in errors:
+                    continue
+                if isinstance(found, InputError):
+                    errors[n] = found
+                    continue
+                stop = done[n] + len(found.refusals)
+                for name, value in found.values.items():
+                    values[name][done[n] : stop] = value
+                for position, refusal in enumerate(found.refusals, start=done[n]):
+                    status[position] = store.STATUS_OK if refusal is None else store.STATUS_REFUSED
+                    if refusal is not None:
+                        _empty_row(values, position, task.config)
+                        failures.append(
+                            _failure(task.videos[n], [task.start + position], "labels", "RefusedRow", refusal)
+                        )
+                done[n] = stop
+            for n, item in batch:
+                if not isinstance(item, Clip):
+                    errors.setdefault(n, item)
+            labeller.forget(errors)
     for n, error in errors.items():
         video = task.videos[n]
         status[done[n] : ends[n]] = store.STATUS_DECODE
@@ -190,7 +191,7 @@ def batch_size(backend: str, videos: Sequence[VideoRows], config: ExtractConfig)
 
 def _batches(
     task: ShardTask, backend: str, watch: Stopwatch, given_up: Mapping[int, object]
-) -> Iterator[list[Item]]:
+) -> Generator[list[Item], None, None]:
     """Yield the clips of a task's videos, as many at once as its backend computes, and what ended videos early."""
     videos = [(n, video) for n, video in enumerate(task.videos) if n not in given_up]
     size = batch_size(backend, task.videos, task.config)

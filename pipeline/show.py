@@ -10,6 +10,7 @@ import numpy as np
 from vstats.kernels import patterns, profiles
 from vstats.pipeline import drawing, labels
 from vstats.pipeline import store as stores
+from vstats.pipeline.clips import Stopwatch
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decoder import decoder_for
 from vstats.pipeline.drawing import ALARM, FAINT, INK, ORANGE, TEAL, Band, Bars, Mark, Panel, Words
@@ -18,7 +19,7 @@ from vstats.pipeline.errors import DecodeError, UsageError
 from vstats.pipeline.labels import ArraySpec, LabelConfig
 from vstats.pipeline.records import F32, U8, PlannedRow
 from vstats.pipeline.report import COLOURS, DIRECTIONS
-from vstats.pipeline.shard import Stopwatch, label_config, read_clips
+from vstats.pipeline.shard import label_config, read_clips
 from vstats.pipeline.shards import rows_task
 from vstats.pipeline.store import Array, Store
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests import videos
+from vstats.pipeline import clips, device
 from vstats.pipeline import config as configs
-from vstats.pipeline import shard as shards
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.errors import (
     ConfigMismatch,
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stores(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The list in one piece and in three parts; d.mkv vanishes after planning."""
     out = tmp_path_factory.mktemp("stores")
-    check = shards.check_unchanged
+    check = clips.check_unchanged
 
     def vanished(video: VideoRows) -> None:
         check(video)
@@ -74,13 +74,13 @@ def stores(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             raise DecodeError(f"{video.path}: No such file or directory", stage="find")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "check_unchanged", vanished)
+        patch.setattr(clips, "check_unchanged", vanished)
         extract([str(folder / "list.txt")], out / "whole.vstats", CONFIG, RunConfig(shard_size=8))
         manifest = read_manifest([str(folder / "list.txt")])
         for number in range(1, OF + 1):
             listed = out / f"part-{number}.jsonl"
             write_manifest(select(manifest, Part(number=number, of=OF)), listed)
-            patch.setattr(shards, "machine", lambda n=number: {"host": f"node {n}"})
+            patch.setattr(device, "machine", lambda n=number: {"host": f"node {n}", "cpu": "one"})
             run = RunConfig(shard_size=8 - number)
             extract([str(listed)], out / f"{number}.vstats", CONFIG, run, root=str(folder))
     return out

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests import videos
+from vstats.pipeline import clips
 from vstats.pipeline import retry as engine
-from vstats.pipeline import shard as shards
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.errors import DecodeError, NotAStore, NotCommitted, StoreBusy, StoreError, UsageError
 from vstats.pipeline.extract import extract
@@ -50,7 +50,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str
     (bad / "missing.mkv").unlink()
     (bad / "broken.mkv").write_bytes(b"\0" * 100)
     digest = extract([str(good / "list.lst")], base / "good.vstats", CONFIG, RunConfig()).digest
-    check = shards.check_unchanged
+    check = clips.check_unchanged
 
     def unreadable(video: VideoRows) -> None:
         check(video)
@@ -58,7 +58,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str
             raise DecodeError(f"{video.path}: Input/output error", stage="decode")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "check_unchanged", unreadable)
+        patch.setattr(clips, "check_unchanged", unreadable)
         extract([str(bad / "list.lst")], base / "bad.vstats", CONFIG, RunConfig(shard_size=3))
     assert Store.open(base / "bad.vstats").digest != digest
     return bad, base / "bad.vstats", digest
