@@ -199,14 +199,15 @@ class CudaDevice:
     ) -> None:
         """Queue a kernel; see `Device`."""
         function = self._try("compiling", self._function, kernel, team)
-        if shared > 48 << 10 and function.max_dynamic_shared_size_bytes < shared:
-            function.max_dynamic_shared_size_bytes = self._shared_bytes
         self._try(f"launching {kernel}", function, grid, (threads,), tuple(args), shared_mem=shared)
 
     @cache  # noqa: B019  a device lives as long as its process
     def _function(self, kernel: str, team: int) -> Any:
         file = next(name for name, kernels in source.KERNELS.items() if kernel in kernels)
-        return self._module(file, team if file in source.TEAMS else 1).get_function(kernel)
+        function = self._module(file, team if file in source.TEAMS else 1).get_function(kernel)
+        if file in source.TEAMS:  # more than a kernel gets unasked
+            function.max_dynamic_shared_size_bytes = self._shared_bytes
+        return function
 
     @cache  # noqa: B019
     def _module(self, file: str, team: int) -> Any:
