@@ -272,6 +272,7 @@ def _here(run: RunConfig) -> Iterator[Any]:
                 )
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster))
+            client.run(_hush)
         except (OSError, RuntimeError, TimeoutError) as error:
             raise WorkerError(
                 f"workers cannot be started ({error}): run the same command again, with fewer --workers if memory is short"
@@ -365,6 +366,10 @@ class Fitness:
                 "(or give a store on object storage)"
             )
         return ""
+
+
+def _hush() -> None:
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)  # a worker that ends reports what nobody waits for any more
 
 
 def _check_device(client: Any) -> None:
