@@ -369,7 +369,9 @@ class Fitness:
 
 
 def _hush() -> None:
-    logging.getLogger("tornado").setLevel(logging.CRITICAL)  # a worker that ends reports what nobody waits for any more
+    logging.getLogger("tornado").setLevel(
+        logging.CRITICAL
+    )  # a worker that ends reports what nobody waits for any more
 
 
 def _check_device(client: Any) -> None:
