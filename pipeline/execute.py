@@ -116,7 +116,7 @@ class DaskExecutor:
         finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def launch(task: T, failures: int = 0, deaths: int = 0) -> None:
-            with self._scheduler():
+            with _answering(self._client):
                 future = self._client.submit(_work, self._fitness, function, task, pure=False, retries=0)
                 flying[future] = (task, failures, deaths)
                 future.add_done_callback(finished.put)
@@ -132,7 +132,7 @@ class DaskExecutor:
             while flying:
                 future = self._next(finished)
                 task, failures, deaths = flying.pop(future)
-                with self._scheduler():
+                with _answering(self._client):
                     error = future.exception()
                     result: Any = future.result() if error is None else None
                     future.release()
@@ -180,18 +180,21 @@ class DaskExecutor:
                 )
 
     def _workers(self) -> int:
-        with self._scheduler():
+        with _answering(self._client):
             return len(self._client.nthreads())
 
-    @contextmanager
-    def _scheduler(self) -> Iterator[None]:
-        """Say in our words that the scheduler went away: what Dask raises then depends on the moment."""
-        try:
-            yield
-        except (Exception, asyncio.CancelledError) as error:
-            if self._client.status == "running" and not isinstance(error, OSError | asyncio.CancelledError):
-                raise
-            raise _scheduler_gone() from error
+
+@contextmanager
+def _answering(client: Any) -> Iterator[None]:
+    """Say in our words that the scheduler went away: what Dask raises then depends on the moment."""
+    try:
+        yield
+    except VstatsError:
+        raise
+    except (Exception, asyncio.CancelledError) as error:
+        if client.status == "running" and not isinstance(error, OSError | asyncio.CancelledError):
+            raise
+        raise _scheduler_gone() from error
 
 
 def _scheduler_gone() -> WorkerError:
@@ -311,12 +314,13 @@ def _elsewhere(run: RunConfig) -> Iterator[Any]:
             "start one with `dask scheduler` and workers with `dask worker`"
         ) from error
     try:
-        try:
-            client.wait_for_workers(1, timeout=60)
-        except TimeoutError:
-            raise UsageError(
-                f"the Dask scheduler at {run.scheduler or run.scheduler_file} has no worker; start some with `dask worker`"
-            ) from None
+        with _answering(client):
+            try:
+                client.wait_for_workers(1, timeout=60)
+            except TimeoutError:
+                raise UsageError(
+                    f"the Dask scheduler at {run.scheduler or run.scheduler_file} has no worker; start some with `dask worker`"
+                ) from None
         yield client
     finally:
         with suppress(Exception, asyncio.CancelledError):  # a scheduler that is gone cannot be taken leave of
@@ -324,10 +328,8 @@ def _elsewhere(run: RunConfig) -> Iterator[Any]:
 
 
 def _check_workers(client: Any, fitness: "Fitness") -> None:
-    try:
+    with _answering(client):
         found = client.run(fitness.missing, on_error="return")
-    except (Exception, asyncio.CancelledError) as error:
-        raise _scheduler_gone() from error
     for address, unfit in found.items():
         if isinstance(unfit, OSError):
             continue  # it went away meanwhile; whoever comes instead is looked at before its first task
