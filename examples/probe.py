@@ -51,7 +51,9 @@ def frozen_features(network: Pretext, loader: ClipLoader) -> tuple[torch.Tensor,
     network.eval()
     seen = [(network.features(frames_of(batch, device)), batch["label"]) for batch in loader]
     if any((classes < 0).any() for _, classes in seen):
-        raise UsageError("a video has no class to tell; extract from a list that states classes, with --classes")
+        raise UsageError(
+            "a video has no class to tell; extract from a list that states classes, with --classes"
+        )
     return torch.cat([f for f, _ in seen]).cpu(), torch.cat([c for _, c in seen])
 
 
