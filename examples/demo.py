@@ -28,9 +28,9 @@ HELD_OUT = 0.2
 """Share of the videos that are never trained on."""
 
 EXTRACT = (
-    f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:3 --save clips,statistics --shard-size 128"
+    f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:2 --save clips,statistics --shard-size 128"
 )
-PRETRAIN = "--loss classes --small 8 --lr 0.05 --weight-decay 5e-4 --step 5 --appearance-weight 0.3"
+PRETRAIN = "--loss classes --small 8 --lr 0.3 --weight-decay 5e-4 --step 7"
 
 
 def label_videos(folder: Path, count: int, seed: int, workers: int) -> Path:
@@ -111,8 +111,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--videos", type=int, default=1000, help="how many to draw")
-    add("--epochs", type=int, default=12)
+    add("--videos", type=int, default=1500, help="how many to draw")
+    add("--epochs", type=int, default=10)
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2, help="as many give the same result again")
     add("--plot", type=Path, help="draw the result into this file (needs matplotlib)")

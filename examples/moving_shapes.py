@@ -1,7 +1,7 @@
 """Videos whose motion is known: a textured shape moves in one direction over a background that moves in another.
 
-The folder of a video is the direction of its shape. Where it is, how fast it goes, its form, size and texture, and what the
-background does are drawn at random, the same for the same seed.
+The folder of a video is the direction of its shape, one of the four diagonals. Where it is, how fast it goes and when it goes
+fastest, its form, size and texture, and what the background does are drawn at random, the same for the same seed.
 """
 
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-HEIGHT, WIDTH, FRAMES = 64, 86, 16
-DIRECTIONS = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
+HEIGHT, WIDTH, FRAMES = 64, 64, 16
+DIRECTIONS = {"right-down": (1, 1), "left-down": (1, -1), "right-up": (-1, 1), "left-up": (-1, -1)}
+"""Rows down and columns to the right that a shape moves at once."""
 
 Planes = npt.NDArray[np.float32]
 
@@ -39,16 +40,20 @@ def draw(random: np.random.Generator, direction: tuple[int, int]) -> npt.NDArray
     shape = disc if random.random() < 0.5 else np.ones((size, size), bool)
     patch = texture(random, size, size, 1.0)
     ground = texture(random, HEIGHT + 40, WIDTH + 40, 0.5)
-    speed = float(random.uniform(0.8, 1.6))
+    # Pixels from frame to frame: an even pace, and a jump about one moment.
+    steps = np.arange(FRAMES - 1)
+    jump = np.exp(-(((steps - random.integers(FRAMES - 1)) / 1.5) ** 2))
+    speed = random.uniform(0.2, 0.4) + random.uniform(0.8, 1.4) * jump
+    way = np.concatenate([[0.0], np.cumsum(speed)])
     angle, slow = random.uniform(0, 2 * np.pi), float(random.uniform(0.0, 0.5))
     # The shape's way is centred on a place that is drawn over the whole frame, every cell alike.
     centre = random.uniform([size / 2, size / 2], [HEIGHT - size / 2, WIDTH - size / 2])
     frames = np.empty((FRAMES, 3, HEIGHT, WIDTH), np.uint8)
     for t in range(FRAMES):
-        after = t - (FRAMES - 1) / 2
+        gone = way[t] - way[-1] / 2
         frame = window(ground, 20 + slow * t * np.sin(angle), 20 + slow * t * np.cos(angle), HEIGHT, WIDTH)
-        top = centre[0] - size / 2 + direction[0] * speed * after
-        left = centre[1] - size / 2 + direction[1] * speed * after
+        top = centre[0] - size / 2 + direction[0] * gone
+        left = centre[1] - size / 2 + direction[1] * gone
         paste(frame, patch, shape, top, left)
         frames[t] = np.clip(np.rint(frame), 16, 235)
     return frames

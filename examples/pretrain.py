@@ -32,18 +32,18 @@ from vstats.pipeline.loader import IGNORE, ClipDataset, ClipLoader, Filter, norm
 class Pretext(nn.Module):
     """A backbone and one linear layer that predicts every label.
 
-    Labels say where, so features are averaged over time and to a grid of 4 x 4, and no further.
+    Labels say where and when, so features are averaged to a grid of 2 x 4 x 4 in time and space, and no further.
     """
 
     def __init__(self, backbone: str, small: int, outputs: int) -> None:
         super().__init__()
         self.shape = (backbone, small, outputs)
         self.backbone = BACKBONES[backbone](small)
-        self.head = nn.Linear(int(self.backbone.width) * 16, outputs)  # type: ignore[arg-type]
+        self.head = nn.Linear(int(self.backbone.width) * 32, outputs)  # type: ignore[arg-type]
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """Return float32 [B, outputs] of clips [B, 3, T, H, W]."""
-        grid = functional.adaptive_avg_pool3d(self.backbone(clips), (1, 4, 4))
+        grid = functional.adaptive_avg_pool3d(self.backbone(clips), (2, 4, 4))
         outputs: torch.Tensor = self.head(grid.flatten(1))
         return outputs
 
