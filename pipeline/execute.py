@@ -37,6 +37,9 @@ DEATHS = 2
 WATCH_SECONDS = 1.0
 """How long to wait for a result before looking whether scheduler and workers are still there."""
 
+RESTART_SECONDS = 20.0
+"""How long workers may take to start again before their absence is worth a word."""
+
 PATIENCE_SECONDS = 300.0
 """How long a run without any worker waits for one: a cluster's queue may be about to start some."""
 
@@ -162,22 +165,24 @@ class DaskExecutor:
 
     def _next(self, finished: "queue.SimpleQueue[Any]") -> Any:
         """Wait for a task to finish, and no longer than there is somebody who could finish one."""
-        alone_since: float | None = None
+        seen = time.monotonic()
+        said = False
         while True:
             with suppress(queue.Empty):
                 return finished.get(timeout=WATCH_SECONDS)
             if self._client.status != "running":
                 raise _scheduler_gone()
             if self._workers():
-                alone_since = None
-            elif alone_since is None:
-                alone_since = time.monotonic()
-                self._say(f"no worker is left; waiting {PATIENCE_SECONDS:g} s for one to come")
-            elif time.monotonic() - alone_since > PATIENCE_SECONDS:
+                seen = time.monotonic()
+            alone = time.monotonic() - seen
+            if alone > PATIENCE_SECONDS:
                 raise WorkerError(
                     f"no worker has been there for {PATIENCE_SECONDS:g} s; what was finished is kept: start workers and run "
                     "the same command again to go on"
                 )
+            if alone > RESTART_SECONDS and not said:
+                said = True
+                self._say(f"no worker is left; waiting up to {PATIENCE_SECONDS:g} s for one to come")
 
     def _workers(self) -> int:
         with _answering(self._client):
@@ -243,7 +248,9 @@ def open_executor(
         "distributed.scheduler.worker-saturation": 1.0,
         "distributed.scheduler.allowed-failures": 0,
         "distributed.admin.tick.limit": "1h",
-        "distributed.comm.retry.count": 3,
+        # A result whose worker died is computed again, but only after as long as it takes to believe that it is dead.
+        "distributed.comm.retry.count": 0,
+        "distributed.comm.timeouts.connect": "30s" if run.remote else "5s",
     }
     with dask.config.set(settings), _elsewhere(run) if run.remote else _here(run) as client:
         if run.dashboard:
