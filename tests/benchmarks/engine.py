@@ -66,15 +66,18 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
         text=True,
     )
     stages: dict[str, float] = {}
+    line = ""
     assert process.stderr is not None
     for line in process.stderr:  # "probing: ...", "labelling: ..." when a stage begins, and when it has ended
         stages.setdefault(f"{line.partition(':')[0]} began", time.perf_counter())
         stages[f"{line.partition(':')[0]} ended"] = time.perf_counter()
     assert process.stdout is not None
-    report = json.loads(process.stdout.read())
+    result = process.stdout.read()
     whole = time.perf_counter() - began
-    assert process.wait() == 0, report
-    others = (busy_seconds() - everybody - (own_seconds() - ours)) / (whole * (os.cpu_count() or 1))
+    assert process.wait() == 0, line
+    report = json.loads(result)
+    used = own_seconds() - ours
+    others = (busy_seconds() - everybody - used) / (whole * (os.cpu_count() or 1))
     labelling = stages["labelling ended"] - stages["labelling began"]
     probing = stages["probing ended"] - stages["probing began"]
     seconds: dict[str, float] = {}
@@ -88,8 +91,9 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     print(
         f"{workers} workers (others took {others:.0%}): {rows} clips, {report['shards']} shards of {report['shard_size']}; "
         f"labelling {labelling:.1f} s "
-        f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}; worker "
-        "seconds " + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in (*WORK, "write", "total")),
+        f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}; "
+        f"{used / rows:.3f} s of processor a clip; worker seconds "
+        + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in (*WORK, "write", "total")),
         flush=True,
     )
     return rows / labelling, rows / whole
