@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ ONLY_IMPORT = {
 HEAVY = ("numpy", "numba", "cupy", "dask", "distributed", "zarr", "torch", "av", "cv2", "pyarrow", "h5py")
 
 
+@cache
 def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

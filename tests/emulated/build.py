@@ -32,16 +32,20 @@ KINDS = {np.dtype(np.int32): "i", np.dtype(np.int64): "q", np.dtype(np.float32):
 def build(
     file: str, *, team: int = 1, threads: int = 64, folder: Path = source.FOLDER, flags: Sequence[str] = EXACT
 ) -> Path:
-    """Compile a source file and return the library, from the cache where the same was compiled before."""
-    kernels = source.KERNELS[file]
-    code = f'#include "emulator.hpp"\n#include "{file}"\n' + "".join(f"EMULATE({name})\n" for name in kernels)
+    """Compile a source file and return the library, from the cache where the same was compiled before.
+
+    Sources that know no teams are compiled together: one file's headers take as long as its kernels.
+    """
+    files = [file] if file in source.TEAMS else [name for name in source.KERNELS if name not in source.TEAMS]
+    code = '#include "emulator.hpp"\n' + "".join(f'#include "{name}"\n' for name in files)
+    code += "".join(f"EMULATE({kernel})\n" for name in files for kernel in source.KERNELS[name])
     command = [*FLAGS, *flags, f"-DTEAM={team}", f"-DTHREADS={threads}", f"-I{HERE}", f"-I{folder}"]
     key = hashlib.sha256(repr((code, [*FLAGS, *flags], team, threads)).encode())
     for path in sorted((*folder.glob("*.cu*"), *HERE.glob("*.hpp"))):
         key.update(path.read_bytes())
     cache = Path(tempfile.gettempdir()) / f"vstats-emulated-{os.getuid()}"
     cache.mkdir(exist_ok=True)
-    library = cache / f"{file.partition('.')[0]}-{key.hexdigest()[:20]}.so"
+    library = cache / f"{files[0].partition('.')[0]}-{key.hexdigest()[:20]}.so"
     if not library.exists():
         main = cache / f"{library.stem}-{os.getpid()}.cpp"
         main.write_text(code)

@@ -6,11 +6,9 @@
 #include <setjmp.h>
 #include <ucontext.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <random>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -44,6 +42,23 @@ inline uint3 threadIdx, blockIdx, blockDim, gridDim;
 namespace emulator {
 
 constexpr std::size_t STACK_BYTES = 96 << 10;
+
+// Numbers from a seed (splitmix64). Of our own, like `shuffle`: the library's headers take longer to compile than a kernel.
+struct Draw {
+    std::uint64_t state;
+
+    std::uint64_t operator()() {
+        std::uint64_t z = state += 0x9e3779b97f4a7c15;
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+        return z ^ (z >> 31);
+    }
+};
+
+template <class T>
+void shuffle(std::vector<T>& items, Draw& draw) {
+    for (std::size_t n = items.size(); n > 1; n--) std::swap(items[n - 1], items[draw() % n]);
+}
 
 struct Barrier {
     unsigned needed = 0, arrived = 0;
@@ -144,14 +159,14 @@ inline void fiber_main() {
 inline std::string run(unsigned grid_x, unsigned grid_y, unsigned threads, unsigned team, std::size_t shared_bytes,
                        std::uint64_t seed, void (*kernel)()) {
     if (threads % 32 || grid_x % team) return "a block is whole warps, and a grid whole teams";
-    std::mt19937_64 draw(seed);
+    Draw draw{seed};
     body = kernel;
     blockDim = {threads, 1, 1};
     gridDim = {grid_x, grid_y, 1};
     const unsigned teams = grid_x / team * grid_y;
     std::vector<unsigned> numbers(teams);
     for (unsigned n = 0; n < teams; n++) numbers[n] = n;
-    std::shuffle(numbers.begin(), numbers.end(), draw);
+    shuffle(numbers, draw);
     static std::vector<Fiber> fibers;
     if (fibers.size() < std::size_t(team) * threads) fibers = std::vector<Fiber>(std::size_t(team) * threads);
     for (const unsigned number : numbers) {
@@ -185,12 +200,13 @@ inline std::string run(unsigned grid_x, unsigned grid_y, unsigned threads, unsig
                 fiber.warp->runnable.push_back(&fiber);
             }
         }
-        std::shuffle(order.begin(), order.end(), draw);
+        shuffle(order, draw);
         while (true) {
-            if (draw() % 128 == 0) std::shuffle(order.begin(), order.end(), draw);
-            const auto first = std::find_if(order.begin(), order.end(), [](Warp* w) { return !w->runnable.empty(); });
-            if (first == order.end()) break;
-            std::vector<Fiber*>& able = (*first)->runnable;
+            if (draw() % 128 == 0) shuffle(order, draw);
+            std::size_t first = 0;
+            while (first < order.size() && order[first]->runnable.empty()) first++;
+            if (first == order.size()) break;
+            std::vector<Fiber*>& able = order[first]->runnable;
             std::swap(able[draw() % able.size()], able.back());
             Fiber* next = able.back();
             able.pop_back();

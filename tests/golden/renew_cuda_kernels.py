@@ -18,7 +18,6 @@ TARGET = Path(__file__).with_name("cuda_kernels.json")
 BUILDS = [
     *(("sm_80", file, 1) for file in source.KERNELS),
     *(("sm_90", file, 1) for file in source.KERNELS),
-    ("sm_90", "solve.cu", 4),
     ("sm_90", "solve.cu", 8),
 ]
 """What is compiled: architecture, source, team."""

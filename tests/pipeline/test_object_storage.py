@@ -148,7 +148,6 @@ def test_a_killed_run_on_s3_goes_on_and_ends_with_the_same_digest(
 @pytest.mark.parametrize(
     ("lost", "computed"),
     [
-        (["COMMIT.json"], 0),
         (["COMMIT.json", "manifest-sha256.txt", "ledger/000001.json", "ledger/000002.json"], 8),
         (["COMMIT.json", "labels.zarr/labels/motion/pattern_1/c.2.0"], 4),
         (["COMMIT.json", "plan.json"], 12),  # as a kill while starting anew leaves it: nothing counts

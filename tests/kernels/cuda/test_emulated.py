@@ -236,7 +236,7 @@ from vstats.kernels.cuda import flow
 from vstats.kernels.cuda_backend import CUDA
 flags = (*EXACT, "-fsanitize=address")
 frames = clip(2, 18, 21, 1)
-for offered in ({}, {"largest_team": 3, "shared_bytes": 9000}, {"largest_team": 3, "shared_bytes": 1000}):
+for offered in ({"largest_team": 3, "shared_bytes": 9000}, {"largest_team": 3, "shared_bytes": 1000}):
     flow.tvl1(EmulatedDevice(1, flags=flags, **offered), [frames], ONE_LEVEL)
 who = CUDA(EmulatedDevice(2, flags=flags))
 field, rgb = who.take(np.ones((2, 17, 18, 2), np.float32)), who.take(np.full((3, 17, 18, 3), 200, np.uint8))

@@ -1,8 +1,5 @@
 """On a GPU: the bits of the CPU. Skipped without one, failed without one where VSTATS_REQUIRE_GPU=1."""
 
-import os
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -11,8 +8,9 @@ import pytest
 
 from tests import gpu
 from tests.kernels.clips import clip, same_bits
-from vstats.kernels import choose, ops
+from vstats.kernels import backend, choose, ops
 from vstats.kernels.contract import TVL1Params
+from vstats.kernels.errors import BackendUnavailable
 from vstats.pipeline.decode import decode_frames
 
 
@@ -53,13 +51,14 @@ def test_real_clips_have_the_bits_of_the_cpu(data_dir: Path) -> None:
             assert found.margins.tobytes() == wanted.margins.tobytes()
 
 
-def test_a_machine_that_was_meant_to_have_a_gpu_cannot_pass_without() -> None:
-    here = f"{Path(__file__)}::test_known_clips_have_the_known_digest"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", here],
-        env={**os.environ, "VSTATS_REQUIRE_GPU": "1", "CUDA_VISIBLE_DEVICES": "-1"},
-        cwd=Path(__file__).parent.parent.parent.parent,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout
-    assert "VSTATS_REQUIRE_GPU=1, and CUDA " in done.stdout
+def test_a_machine_that_was_meant_to_have_a_gpu_cannot_pass_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(name: str) -> None:
+        raise BackendUnavailable("CUDA finds no GPU")
+
+    monkeypatch.setattr(backend, "load", load)
+    monkeypatch.delenv("VSTATS_REQUIRE_GPU", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no GPU: CUDA finds no GPU"):
+        gpu.require()
+    monkeypatch.setenv("VSTATS_REQUIRE_GPU", "1")
+    with pytest.raises(pytest.fail.Exception, match="VSTATS_REQUIRE_GPU=1, and CUDA finds no GPU"):
+        gpu.require()
