@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import s3
+# The tests share the cores among several processes: one thread each, here and in those that they start, before libraries look.
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
+from tests import s3  # noqa: E402
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -45,7 +45,7 @@ def test_backbones_have_their_shapes_and_learn(models: Any, name: str) -> None:
     assert sum(p.numel() for p in full.parameters()) / 1e6 == pytest.approx(WEIGHTS[name], abs=0.06)
     torch.manual_seed(0)
     small = models.BACKBONES[name](16)
-    features = small(torch.randn(2, 3, 16, 56, 56))
+    features = small(torch.randn(2, 3, 16, 32, 32))
     assert features.shape[:2] == (2, small.width)
     features.square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in small.parameters())

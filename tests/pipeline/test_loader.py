@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -367,8 +368,7 @@ def checksums(loader: ClipLoader) -> list[tuple[list[int], int, list[list[int]]]
     ]
 
 
-CHEAP = [("fork", 0, False), ("fork", 1, False), ("fork", 1, True), ("fork", 4, False), ("fork", 4, True),
-         ("spawn", 1, True), ("forkserver", 4, False)]  # fmt: skip
+CHEAP = [("fork", 0, False), ("fork", 1, True), ("fork", 4, False), ("spawn", 1, True)]
 ALL = [
     (method, workers, persistent)
     for method in ("fork", "spawn", "forkserver")
@@ -433,6 +433,10 @@ def check_no_leak(dataset: ClipDataset, epochs: int, workers: int) -> tuple[floa
         if epoch == 1:
             memory, files = process.memory_info().rss, process.num_fds()
     grown = (process.memory_info().rss - memory) / 1e6
+    for _ in range(50):  # pipes of workers that have ended are closed by a thread, a little later
+        if process.num_fds() <= files:
+            break
+        time.sleep(0.1)
     return grown, process.num_fds() - files
 
 

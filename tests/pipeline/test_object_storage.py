@@ -88,6 +88,7 @@ def test_a_store_on_s3_holds_the_same_arrays_byte_for_byte(local: Path, finished
     assert verify(finished, recompute_percent=100).findings == ()
 
 
+@pytest.mark.soak  # a killed run has a worker that writes to it too
 def test_workers_write_to_s3(folder: Path, local: Path, s3_url: str) -> None:
     assert run(folder, s3_url, workers=2).digest == Store.open(local).digest
     assert arrays_of(s3_url) == arrays_of(local)
