@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from vstats.cli import options
 from vstats.cli.progress import progress_for_stderr, say
 
 
@@ -108,20 +109,8 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     metavar="ROWS",
     help="Rows a shard.  [default: about 64 shards]",
 )
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
-)
-@click.option(
-    "--workers",
-    default=None,
-    type=click.IntRange(0),
-    metavar="N",
-    help="Worker processes; 0 computes in this one.  [default: one a core, or one a GPU]",
-)
+@options.device
+@options.workers
 @click.option(
     "--worker-memory",
     default="",
@@ -172,7 +161,7 @@ def command(
     shard_size: int, device: str, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
     decode_timeout: float, decode_memory: str, max_failures: str, part: str, overwrite: bool, dry_run: bool, demo: bool,
     as_json: bool,
-    **options: Any,
+    **settings: Any,
 ) -> int:  # fmt: skip
     """Label every video of INPUT into a store.
 
@@ -217,7 +206,7 @@ def command(
         working_width=int(width),
         save=(*save, "statistics") if statistics else save,
         patterns=tuple(MaskPattern.from_file(text) for text in own_patterns),
-        **options,
+        **settings,
     )
     run = RunConfig(
         device=device,

@@ -4,28 +4,15 @@ import json
 
 import click
 
+from vstats.cli import options
 from vstats.cli.progress import progress_for_stderr, say
 
 
 @click.command("retry-failed")
 @click.argument("store", type=click.Path())
-@click.option(
-    "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
-)
-@click.option(
-    "--workers",
-    default=None,
-    type=click.IntRange(0),
-    metavar="N",
-    help="Worker processes; 0 computes in this one.  [default: one a core, or one a GPU]",
-)
+@options.moved_root
+@options.device
+@options.workers
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(store: str, root: str | None, device: str, workers: int | None, as_json: bool) -> int:
     """Compute again the videos of STORE that failed, or were missing and are there now.

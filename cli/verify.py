@@ -4,6 +4,7 @@ import json
 
 import click
 
+from vstats.cli import options
 from vstats.cli.progress import progress_for_stderr, say
 
 
@@ -12,16 +13,8 @@ from vstats.cli.progress import progress_for_stderr, say
 @click.option(
     "--recompute", default="0", metavar="N%", help="Also decode and compute N % of the videos again."
 )
-@click.option(
-    "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
-)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    help="What flow and labels are computed on, with equal bits; auto: a GPU if there is one, else the CPU.",
-)
+@options.moved_root
+@options.device
 @click.option(
     "--workers",
     default=0,

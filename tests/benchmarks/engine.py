@@ -2,8 +2,9 @@
 
 `vstats extract` with one worker and with two, in turn: clips a second, and the engine's overhead, which is the share of
 the workers' time that is neither decoding nor flow nor labels. Both are said of the labelling stage alone and of the whole
-command: with its start, planning and commit. Videos are made up unless a folder is given that holds some. What others
-took of the cores meanwhile is said too: a line with more than a few percent of it says nothing of the engine.
+command: with its start, planning and commit. Videos are made up unless a folder is given that holds some; by default
+enough for the 64 shards that the planner aims at. What others took of the cores meanwhile is said too: a line with more
+than a few percent of it says nothing of the engine.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from tests import videos
@@ -27,7 +29,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--runs", type=int, default=3)
     options.add_argument("--clips", type=int, default=3, help="clips a video")
-    options.add_argument("--number", type=int, default=150, help="videos to make")
+    options.add_argument("--number", type=int, default=340, help="videos to make")
     options.add_argument("--videos", type=Path, help="take these videos; made if not there")
     chosen = options.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
@@ -78,8 +80,11 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     report = json.loads(result)
     used = own_seconds() - ours
     others = (busy_seconds() - everybody - used) / (whole * (os.cpu_count() or 1))
-    labelling = stages["labelling ended"] - stages["labelling began"]
-    probing = stages["probing ended"] - stages["probing began"]
+    moments = [
+        began,
+        *(stages[f"{stage} {what}"] for stage in ("probing", "labelling") for what in ("began", "ended")),
+    ]
+    start, probing, planning, labelling = (later - earlier for earlier, later in pairwise(moments))
     seconds: dict[str, float] = {}
     for receipt in Store.open(store).receipts():
         for stage, spent in receipt.seconds.items():
@@ -91,7 +96,8 @@ def one(folder: Path, store: Path, workers: int, clips: int) -> tuple[float, flo
     print(
         f"{workers} workers (others took {others:.0%}): {rows} clips, {report['shards']} shards of {report['shard_size']}; "
         f"labelling {labelling:.1f} s "
-        f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}; "
+        f"({rows / labelling:.2f} clips/s), overhead {overhead:.1%}; whole {whole:.1f} s, overhead {overall:.1%}, for a "
+        f"start of {start:.1f} s, probing {probing:.1f}, planning {planning:.1f}, committing {began + whole - moments[-1]:.1f}; "
         f"{used / rows:.3f} s of processor a clip; worker seconds "
         + ", ".join(f"{stage} {seconds[stage]:.1f}" for stage in (*WORK, "write", "total")),
         flush=True,
