@@ -1,6 +1,6 @@
 """Proof that the labels teach: pretrain a small 3D-ResNet on labels of made videos, and see what it knows of others.
 
-    python examples/demo.py --plot learned.png          # minutes on 2 cores; one seed, the same result again
+    python examples/demo.py --plot learned.png       # 17 minutes on 2 cores, 5 GB of temporary disk
 
 Draws videos of textured shapes that move in one of four directions over moving backgrounds, labels them with vstats, and
 pretrains on four fifths of them. On the rest, which it never saw, it reports the accuracy of every label beside that of
@@ -28,9 +28,9 @@ HELD_OUT = 0.2
 """Share of the videos that are never trained on."""
 
 EXTRACT = (
-    f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:2 --save clips,statistics --shard-size 128"
+    f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:3 --save clips --shard-size 128"
 )
-PRETRAIN = "--loss classes --small 8 --lr 0.3 --weight-decay 5e-4 --step 7"
+PRETRAIN = "--loss classes --small 8 --lr 0.3 --weight-decay 5e-4 --step 2"
 
 
 def label_videos(folder: Path, count: int, seed: int, workers: int) -> Path:
@@ -96,8 +96,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
         left.bar([x + shift for x in at], [line[name] for line in lines], 0.4, color=colour, label=what)
     names = [line["label"].replace("pattern_", "p") for line in lines]
     left.set_xticks(at, names, rotation=60, ha="right", fontsize=7)
-    left.set(ylim=(0, 1), ylabel="accuracy, held-out videos", title="Labels predicted from pixels")
-    left.legend(frameon=False, loc="upper center", ncols=2)
+    left.set(ylim=(0, 1.12), ylabel="accuracy, held-out videos", title="Labels predicted from pixels")
+    left.legend(frameon=False, loc="upper center", ncols=2)  # above the tallest bar
     right.bar([0, 1], [found["pretrained"], found["random"]], 0.7, color=["#2166ac", "#bdbdbd"])
     right.axhline(1 / len(DIRECTIONS), color="black", linewidth=0.8, linestyle=":")
     right.set_xticks([0, 1], ["pretrained", "random\nweights"], fontsize=8)
@@ -111,8 +111,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--videos", type=int, default=1500, help="how many to draw")
-    add("--epochs", type=int, default=10)
+    add("--videos", type=int, default=8000, help="how many to draw; 0.65 MB each while it runs")
+    add("--epochs", type=int, default=3)
     add("--seed", type=int, default=0)
     add("--threads", type=int, default=2, help="as many give the same result again")
     add("--plot", type=Path, help="draw the result into this file (needs matplotlib)")

@@ -43,7 +43,7 @@ def draw(random: np.random.Generator, direction: tuple[int, int]) -> npt.NDArray
     # Pixels from frame to frame: an even pace, and a jump about one moment.
     steps = np.arange(FRAMES - 1)
     jump = np.exp(-(((steps - random.integers(FRAMES - 1)) / 1.5) ** 2))
-    speed = random.uniform(0.2, 0.4) + random.uniform(0.8, 1.4) * jump
+    speed = random.uniform(0.1, 0.2) + random.uniform(1.2, 2.0) * jump
     way = np.concatenate([[0.0], np.cumsum(speed)])
     angle, slow = random.uniform(0, 2 * np.pi), float(random.uniform(0.0, 0.5))
     # The shape's way is centred on a place that is drawn over the whole frame, every cell alike.
