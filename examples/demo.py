@@ -27,9 +27,7 @@ from vstats.pipeline.loader import ClipDataset, ClipLoader, Filter, in_share
 HELD_OUT = 0.2
 """Share of the videos that are never trained on."""
 
-EXTRACT = (
-    f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:3 --save clips --shard-size 128"
-)
+EXTRACT = f"--frame-size {HEIGHT}x{WIDTH} --crop-size 56 --crops random:3 --save clips --shard-size 128"
 PRETRAIN = "--loss classes --small 8 --lr 0.3 --weight-decay 5e-4 --step 2"
 
 

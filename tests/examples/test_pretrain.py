@@ -69,7 +69,7 @@ def test_the_demo_reports_every_label(examples: Any, capsys: pytest.CaptureFixtu
     for line in result["labels"]:
         assert math.isnan(line["accuracy"]) or 0 <= line["accuracy"] <= 1
     assert set(result["probe"]) == {"pretrained", "random"}
-    assert result["training_clips"] + result["held_out_clips"] == 2 * 20
+    assert result["training_clips"] + result["held_out_clips"] == 3 * 20
     assert "linear probe, 4 directions" in capsys.readouterr().out
 
 
