@@ -12,10 +12,10 @@ import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -26,7 +26,11 @@ from vstats.pipeline.errors import StoreError
 from vstats.pipeline.records import U8
 
 OPEN_FILES = 64
-"""Shards that a reader holds open: what is read repeatedly stays open, and no limit on open files is met."""
+"""Shards that a reader holds open: what is read repeatedly stays open, and no limit on open files is met. While it reads
+there may be twice as many."""
+
+ROWS_A_THREAD = 8
+"""Rows for which it is worth waking another thread."""
 
 MISSING = 2**64 - 1
 """Offset and length, in a shard's index, of a chunk that was never written."""
@@ -172,6 +176,14 @@ def row_buffers(
     return out.reshape(len(rows), math.prod(layout.shape)).view(np.uint8)
 
 
+class _Stored(NamedTuple):
+    row: int
+    target: U8
+    descriptor: int
+    offset: int
+    size: int
+
+
 @dataclass(slots=True)
 class _OpenFiles:
     """What belongs to one process: descriptors, a lock, which rows were found whole, threads that decompress."""
@@ -201,8 +213,7 @@ class ClipReader:
         When a row is compared with its CRC-32C: when this process first reads it, every time (which costs a third of
         the speed), or never. A shard's index always is.
     threads : int
-        Rows decompressed at the same time. Without compression it does not matter: one thread reads as fast as
-        memory allows.
+        Rows read at the same time, where a batch is large enough. One thread copies at less than half the speed of memory.
 
     Raises
     ------
@@ -266,51 +277,59 @@ class ClipReader:
             self._open = self._nothing_open()
         numbers = [int(row) for row in rows]
         with self._open.lock:
-            # In the order of the disk: within a batch, neighbours are read one after the other.
+            # In the order of the disk, and no more at once than may lie in as many shards.
             places = sorted(range(len(numbers)), key=numbers.__getitem__)
-            if self.layout.compressor is None:
-                for place in places:
-                    self._read_plain(numbers[place], buffers[place])
-            else:
-                self._read_compressed([(numbers[place], buffers[place]) for place in places])
+            for start in range(0, len(places), OPEN_FILES):
+                self._read_part([(numbers[k], buffers[k]) for k in places[start : start + OPEN_FILES]])
 
     def _nothing_open(self) -> _OpenFiles:
         return _OpenFiles(os.getpid(), np.zeros(self.layout.rows, bool))
 
-    def _read_plain(self, row: int, target: U8) -> None:
-        found = self._locate(row)
-        if found is None:
-            target.view(self.layout.dtype)[:] = self.layout.fill
-            return
-        descriptor, offset, size = found
-        footer = bytearray(4 if self.layout.row_checked else 0)
-        if size != len(target) + len(footer):
-            raise self._damaged(row, f"is {size} bytes long and should be {len(target) + len(footer)}")
-        self._pread(row, descriptor, [target.data, memoryview(footer)], offset)
-        self._check_row(row, target, footer)
-
-    def _read_compressed(self, wanted: Sequence[tuple[int, U8]]) -> None:
-        if self.threads > 1 and self._open.threads is None:
-            self._open.threads = ThreadPoolExecutor(self.threads, "vstats-clips")
-        jobs = []
+    def _read_part(self, wanted: Sequence[tuple[int, U8]]) -> None:
+        there = []
         for row, target in wanted:
             found = self._locate(row)
             if found is None:
                 target.view(self.layout.dtype)[:] = self.layout.fill
-                continue
-            descriptor, offset, size = found
-            stored = np.empty(size, np.uint8)
-            self._pread(row, descriptor, [stored.data], offset)
-            if self._open.threads is None:
-                self._expand(row, stored, target)
             else:
-                jobs.append(self._open.threads.submit(self._expand, row, stored, target))
+                there.append(_Stored(row, target, *found))
+        read = self._read_plain if self.layout.compressor is None else self._read_compressed
+        share = max(ROWS_A_THREAD, -(-len(there) // self.threads))
+        mine, *others = [there[k : k + share] for k in range(0, len(there), share)] or [[]]
+        if others and self._open.threads is None:
+            self._open.threads = ThreadPoolExecutor(self.threads - 1, "vstats-clips")
+        jobs = [self._open.threads.submit(read, part) for part in others] if self._open.threads else []
+        try:
+            read(mine)
+        finally:
+            wait(jobs)  # nobody may still use files and buffers that are let go of
         for job in jobs:
             job.result()
+        while len(self._open.shards) > OPEN_FILES:
+            os.close(self._open.shards.popitem(last=False)[1])
+
+    def _read_plain(self, wanted: Sequence["_Stored"]) -> None:
+        checked = 4 if self.layout.row_checked else 0
+        for row, target, descriptor, offset, size in wanted:
+            if size != len(target) + checked:
+                raise self._damaged(row, f"is {size} bytes long and should be {len(target) + checked}")
+            if self._trusted(row):
+                self._pread(row, descriptor, [target.data], offset)
+            else:
+                footer = np.empty(4, np.uint8)
+                self._pread(row, descriptor, [target.data, footer.data], offset)
+                self._check_row(row, target, footer)
+
+    def _read_compressed(self, wanted: Sequence["_Stored"]) -> None:
+        for row, target, descriptor, offset, size in wanted:
+            stored = np.empty(size, np.uint8)
+            self._pread(row, descriptor, [stored.data], offset)
+            self._expand(row, stored, target)
 
     def _expand(self, row: int, stored: U8, target: U8) -> None:
         end = len(stored) - 4 if self.layout.row_checked else len(stored)
-        self._check_row(row, stored[:end], stored[end:].tobytes())
+        if not self._trusted(row):
+            self._check_row(row, stored[:end], stored[end:])
         assert self.layout.compressor is not None
         try:
             content = DECODERS[self.layout.compressor](stored[:end])
@@ -320,10 +339,14 @@ class ClipReader:
             raise self._damaged(row, f"expands to {len(content)} bytes and should to {len(target)}")
         target[:] = np.frombuffer(content, np.uint8)
 
-    def _check_row(self, row: int, content: U8, checksum: bytes | bytearray) -> None:
-        if not checksum or self.check == "never" or (self.check == "first" and self._open.checked[row]):
-            return
-        self._compare(row, content, checksum)
+    def _trusted(self, row: int) -> bool:
+        """Return whether a row need not be compared with its checksum, or has none."""
+        if self.check == "first" and self.layout.row_checked:
+            return bool(self._open.checked[row])
+        return self.check == "never" or not self.layout.row_checked
+
+    def _check_row(self, row: int, content: U8, checksum: U8) -> None:
+        self._compare(row, content, checksum.tobytes())
         self._open.checked[row] = True
 
     def _locate(self, row: int) -> tuple[int, int, int] | None:
@@ -350,9 +373,6 @@ class ClipReader:
                 f"{path} cannot be opened: {error.strerror}; `vstats verify` checks the store"
             ) from error
         files[shard] = descriptor
-        if len(files) > OPEN_FILES:
-            _, oldest = files.popitem(last=False)
-            os.close(oldest)
         return descriptor
 
     def _read_index(self, shard: int, descriptor: int) -> npt.NDArray[np.uint64]:
@@ -368,7 +388,7 @@ class ClipReader:
         return self.layout.parse_index(content)
 
     def _pread(self, row: int, descriptor: int, buffers: list[memoryview], offset: int) -> None:
-        left = sum(len(buffer) for buffer in buffers)
+        left = sum(map(len, buffers))
         while left:
             try:
                 got = os.preadv(descriptor, buffers, offset)
@@ -377,8 +397,10 @@ class ClipReader:
             if got == 0:
                 raise self._damaged(row, "is cut short")
             left -= got
+            if not left:
+                return
             offset += got
-            while left and got >= len(buffers[0]):
+            while got >= len(buffers[0]):
                 got -= len(buffers.pop(0))
             buffers[0] = buffers[0][got:]
 

@@ -81,6 +81,16 @@ def make_store(folder: Path) -> Store:
     return store
 
 
+def read_anew(folder: Path) -> None:
+    """Fill the cache from the disk, as training does: pages left over from writing may lie in memory in small pieces."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            while file.read(1 << 20):
+                pass
+
+
 def copy_memory(path: Path) -> Reader:
     clips = np.load(path, mmap_mode="r")
     for start in range(0, len(clips), BATCH):
@@ -155,7 +165,7 @@ def ratio(rates: Rates, mine: str, theirs: Sequence[str]) -> float:
 def stored_clips(folder: Path, store: Store, rounds: int) -> None:
     clips, zstd = store.path / ARRAYS / "clips", folder / "zstd"
     cores = len(os.sched_getaffinity(0))
-    first, always = ClipReader(clips), ClipReader(clips, check="always")
+    first, always = (ClipReader(clips, check=check, threads=cores) for check in ("first", "always"))
     packed = ClipReader(zstd, threads=cores)
     for reader in (first, packed):
         for start in range(
@@ -270,6 +280,7 @@ def main() -> None:
         kept = (folder / "zstd").exists()
         store = Store.open(folder / "store.vstats") if kept else make_store(folder)
         print(f"{store.rows} clips, {len(os.sched_getaffinity(0))} cores")
+        read_anew(folder)
         stored_clips(folder, store, options.rounds)
         training_loop(store)
         decoded_videos(store, options.rounds)

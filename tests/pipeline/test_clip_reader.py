@@ -52,7 +52,7 @@ def stored(tmp_path: Path) -> Path:
 def test_rows_are_what_was_written(tmp_path: Path, codecs: str, dtype: str, threads: int) -> None:
     values = pixels(dtype)
     reader = ClipReader(write(tmp_path / "clips", values, CODECS[codecs]), threads=threads)
-    rows = [20, 0, 7, 7, 19, 3]
+    rows = 4 * [20, 0, 7, 7, 19, 3]  # enough for three threads
     assert (reader.read(rows) == values[rows]).all()
     assert (reader.read(np.array(rows)) == values[rows]).all()
     assert reader.read([]).shape == (0, *SHAPE)
@@ -106,6 +106,16 @@ def test_flipped_bytes_are_found_wherever_they_are(stored: Path) -> None:
             ClipReader(stored).read(range(SHARD, 2 * SHARD))
         flip_byte(shard, at)
     assert (ClipReader(stored).read(range(ROWS)) == pixels()).all()
+
+
+@pytest.mark.parametrize("shard", [0, 2, 4])
+def test_damage_is_named_from_any_thread(stored: Path, shard: int) -> None:
+    flip_byte(stored / f"c.{shard}.0.0.0.0", 3)
+    reader = ClipReader(stored, threads=3)
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"row {shard * SHARD}: holds other bytes"):
+            reader.read(range(ROWS))
+        assert (reader.read([9, 13, 18]) == pixels()[[9, 13, 18]]).all()
 
 
 @pytest.mark.parametrize("codecs", ["zstd", "gzip", "blosc"])
