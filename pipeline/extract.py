@@ -176,6 +176,7 @@ def _compute(
             _check_same(planned, config, manifest)  # another run may have planned it before we held the lock
             tally.add(f.key for f in planned.failures() if f.status == "failed" and not f.rows)
         if run.workers:  # one worker compiles, the others find it in the cache
+            say("loading kernels: the first run on a machine compiles them, for some seconds")
             for _ in executor.run(partial(shard.warm_up, run=run), [config]):
                 pass
         shards.drop_damaged(Store.open(place, incomplete=True), progress)

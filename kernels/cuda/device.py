@@ -203,7 +203,7 @@ class CudaDevice:
 
     @cache  # noqa: B019  a device lives as long as its process
     def _function(self, kernel: str, team: int) -> Any:
-        file = next(name for name, kernels in source.KERNELS.items() if kernel in kernels)
+        file = source.file_of(kernel)
         function = self._module(file, team if file in source.TEAMS else 1).get_function(kernel)
         if file in source.TEAMS:  # more than a kernel gets unasked
             function.max_dynamic_shared_size_bytes = self._shared_bytes

@@ -22,6 +22,11 @@ TEAMS = {"solve.cu": 8}
 EXACT = ("--std=c++17", "--fmad=false", "--prec-div=true", "--prec-sqrt=true", "--ftz=false")
 
 
+def file_of(kernel: str) -> str:
+    """Return the name of the source file that holds a kernel."""
+    return next(name for name, kernels in KERNELS.items() if kernel in kernels)
+
+
 def options(team: int = 1) -> tuple[str, ...]:
     """Return the compiler's options for a team of this many blocks; the same for NVRTC and nvcc."""
     return (*EXACT, f"-I{FOLDER}", f"-DTEAM={team}", f"-DVSTATS_SOURCE={source_hash()}")

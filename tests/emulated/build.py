@@ -117,7 +117,7 @@ class EmulatedDevice:
         shared: int = 0,
         team: int = 1,
     ) -> None:
-        file = next(name for name, kernels in source.KERNELS.items() if kernel in kernels)
+        file = source.file_of(kernel)
         library = build(file, team=team, threads=self.limits.threads, folder=self._folder, flags=self._flags)
         if library not in self._libraries:
             self._libraries[library] = ctypes.CDLL(str(library))

@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,22 @@ def test_damage_is_named_from_any_thread(stored: Path, shard: int) -> None:
         with pytest.raises(StoreError, match=f"row {shard * SHARD}: holds other bytes"):
             reader.read(range(ROWS))
         assert (reader.read([9, 13, 18]) == pixels()[[9, 13, 18]]).all()
+
+
+def test_nobody_writes_into_a_batch_that_was_given_up(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, ended = ClipReader._read_plain, []
+
+    def slow_but_for_the_first(self: ClipReader, wanted: Any) -> None:
+        if wanted[0].row:
+            time.sleep(0.2)
+        read(self, wanted)
+        ended.append(wanted[0].row)
+
+    flip_byte(stored / "c.0.0.0.0.0", 3)
+    monkeypatch.setattr(ClipReader, "_read_plain", slow_but_for_the_first)
+    with pytest.raises(StoreError, match="row 0: holds other bytes"):
+        ClipReader(stored, threads=3).read(range(ROWS))
+    assert sorted(ended) == [8, 16]
 
 
 @pytest.mark.parametrize("codecs", ["zstd", "gzip", "blosc"])
