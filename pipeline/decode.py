@@ -36,7 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import av.error
@@ -63,6 +63,9 @@ _CONVERSION = (
     | Interpolation.BITEXACT
     | Interpolation.FULL_CHR_H_INT
 )
+
+# PyAV 18 refuses a file whose title is not UTF-8 unless told otherwise; from 19 on it cannot be told, and does not refuse.
+_METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 # AVColorSpace -> the matrix that swscale knows. 0 (RGB), 2 (unspecified) and 3 (reserved) name none.
 _MATRIX = {
@@ -276,7 +279,7 @@ class _Video:
 
     def seconds(self, frame: VideoFrame) -> float:
         base = self.stream.time_base
-        if frame.pts is None or base is None:
+        if frame.pts is None or not base:  # PyAV 18 has None where none is stated, 19 a zero
             return float("nan")
         return frame.pts * base.numerator / base.denominator
 
@@ -375,8 +378,8 @@ def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
             "r",
             options={"max_pixels": str(MAX_PIXELS)},
             container_options={"protocol_whitelist": "none"},
-            metadata_errors="ignore",
             buffer_size=1 << 18,
+            **_METADATA,
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(f"{path}: {_why_not_opened(file, error)}", stage="open") from error
