@@ -24,17 +24,20 @@ Geometry
     Turned and mirrored as the file says that it is displayed, to the nearest quarter turn. The sample aspect
     ratio is ignored: whoever resizes to a fixed size ignores it anyhow.
 Exactness
-    One thread, and FFmpeg's bit-exact paths in decoder and colour conversion: equal bits with any SIMD or none.
+    One thread, and FFmpeg's bit-exact paths in decoder and colour conversion: equal bits with any SIMD or none. The
+    inverse transform of MPEG-1/2/4, H.263, MJPEG, DV and their kin is named, since FFmpeg's own choice differs between
+    x86-64 and ARM: `simple`, and `xvid` for streams that the XviD encoder wrote.
 """
 
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +46,8 @@ import av.error
 import numpy as np
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
@@ -66,6 +71,18 @@ _CONVERSION = (
 
 # PyAV 18 refuses a file whose title is not UTF-8 unless told otherwise; from 19 on it cannot be told, and does not refuse.
 _METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+
+_OPTIONS = {"max_pixels": str(MAX_PIXELS)}
+
+
+def _unknown_side_data(kind: type[SideDataType], value: object) -> SideDataType:
+    member = cast(SideDataType, object.__new__(kind))
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member
+
+
+# A frame with side data that FFmpeg knows and PyAV does not (Exif, in PyAV 18) must not hide its display matrix.
+SideDataType._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
 
 # AVColorSpace -> the matrix that swscale knows. 0 (RGB), 2 (unspecified) and 3 (reserved) name none.
 _MATRIX = {
@@ -251,9 +268,7 @@ class _Video:
     def frames(self) -> Generator[VideoFrame, None, None]:
         """Yield every displayed frame, counting the packets that are lost on the way."""
         try:
-            for packet in self.container.demux(
-                self.stream
-            ):  # ends with an empty packet that flushes the decoder
+            for packet in self._packets():
                 try:
                     yield from packet.decode()
                 except av.error.FFmpegError as error:
@@ -267,6 +282,24 @@ class _Video:
             yield from self.stream.decode(None)
         except av.error.FFmpegError as error:
             self._lose(error)
+
+    def _packets(self) -> Iterator["Packet[VideoStream]"]:
+        """Name the inverse transform, and yield every packet; the last one is empty and flushes the decoder."""
+        packets = self.container.demux(self.stream)
+        context = self.stream.codec_context
+        xvid = False
+        first: list[Packet[VideoStream]] = []
+        if context.name == "mpeg4":
+            # Who encoded it stands before the first picture: in the container's header, or in the stream itself.
+            head = context.extradata or b""
+            for packet in packets:
+                first.append(packet)
+                head += bytes(packet)
+                if _PICTURE in head or len(head) > _LONGEST_HEAD:
+                    break
+            xvid = _is_xvid(context.codec_tag, head.partition(_PICTURE)[0])
+        context.options = {**_OPTIONS, "idct": "xvid" if xvid else "simple"}
+        return chain(first, packets)
 
     def _lose(self, error: av.error.FFmpegError) -> None:
         if isinstance(error, MemoryError):
@@ -376,7 +409,7 @@ def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
         container = av.open(
             file,
             "r",
-            options={"max_pixels": str(MAX_PIXELS)},
+            options=_OPTIONS,
             container_options={"protocol_whitelist": "none"},
             buffer_size=1 << 18,
             **_METADATA,
@@ -408,8 +441,36 @@ def _choose_stream(path: str, container: InputContainer) -> VideoStream:
     context.thread_type = "NONE"
     context.thread_count = 1
     context.flags |= Flags.bitexact | Flags.unaligned  # unaligned: crop exactly where the stream says
-    context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
+
+
+_PICTURE = b"\0\0\1\xb6"
+"""Begins a picture in MPEG-4 part 2."""
+
+_LONGEST_HEAD = 1 << 20
+"""Bytes to look for the first picture in: a stream without one must not be kept in memory."""
+
+_XVID_TAGS = ("XVID", "XVIX", "RMP4", "ZMP4", "SIPP")
+
+
+def _is_xvid(tag: str, head: bytes) -> bool:
+    """Tell whether FFmpeg takes an MPEG-4 part 2 stream for one of the XviD encoder.
+
+    As its decoder does (libavcodec/mpeg4videodec.c, decode_user_data and ff_mpeg4_workaround_bugs): the stream says so
+    in user data, or its container's four letters do and user data name no other encoder.
+
+    Parameters
+    ----------
+    tag : str
+        The container's four letters.
+    head : bytes
+        The stream up to its first picture.
+    """
+    texts = [text.partition(b"\0\0")[0] for text in head.split(b"\0\0\1\xb2")[1:]]
+    if any(re.match(rb"XviD\s*\+?\d", text) for text in texts):
+        return True
+    others = rb"DivX\s*[+-]?\d+(Build|b)\s*[+-]?\d|FFmpe[^b]+b\s*[+-]?\d|Lavc\d+\.\d+\.\d|ffmpeg$"
+    return tag.upper() in _XVID_TAGS and not any(re.match(others, text) for text in texts)
 
 
 def _check_size(path: str, width: int, height: int, *, stage: str) -> None:
