@@ -75,8 +75,8 @@ _METADATA: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.
 _OPTIONS = {"max_pixels": str(MAX_PIXELS)}
 
 
-def _unknown_side_data(kind: type[SideDataType], value: object) -> SideDataType:
-    member = cast(SideDataType, object.__new__(kind))
+def _unknown_side_data(kind: type[SideDataType], value: Any) -> SideDataType:
+    member = object.__new__(kind)
     member._name_, member._value_ = f"UNKNOWN_{value}", value
     return member
 
