@@ -48,10 +48,10 @@ def golden_dir(data_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def numba_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder for kernels compiled for other CPUs than this one, shared by all tests of this run."""
     base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "numba"
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kernels"
 
 
 @pytest.fixture(scope="session")

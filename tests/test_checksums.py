@@ -28,14 +28,14 @@ def test_demo(name: str, tmp_path: Path) -> None:
     assert demo_roots(name, tmp_path) == RECORD[f"demo {name}"]
 
 
-def test_demo_on_a_plain_cpu(tmp_path: Path, numba_cache: Path) -> None:
+def test_demo_on_a_plain_cpu(tmp_path: Path, kernel_cache: Path) -> None:
     script = (
         "import json, sys; from pathlib import Path; from tests.golden.renew_checksums import demo_roots\n"
         f"print(json.dumps(demo_roots('sts', Path({str(tmp_path)!r}))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=Path(__file__).parent.parent,
-        env={**os.environ, **PLAIN, "NUMBA_CACHE_DIR": str(numba_cache)},
+        env={**os.environ, **PLAIN, "VSTATS_CACHE_DIR": str(kernel_cache)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

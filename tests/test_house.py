@@ -78,15 +78,6 @@ def test_every_folder_with_code_is_packaged() -> None:
     assert listed == folders
 
 
-def test_jitted_functions_call_no_jitted_function_of_another_file() -> None:
-    # Numba's cache notices a change of the file that a function stands in, and of no other.
-    for path in (ROOT / "kernels" / "cpu").glob("*.py"):
-        names = imported(path)
-        if "vstats.kernels.cpu.jit.kernel" in names:
-            foreign = {name for name in names if name.startswith("vstats.kernels.cpu")}
-            assert foreign == {"vstats.kernels.cpu.jit", "vstats.kernels.cpu.jit.kernel"}, path
-
-
 def test_help_loads_nothing_heavy() -> None:
     script = (
         "import sys, json\n"

@@ -194,12 +194,12 @@ def host_features(*without: str) -> str:
     ],
     ids=["generic", "no AVX-512", "generic without AVX"],
 )
-def test_bits_do_not_depend_on_the_cpu(machine: dict[str, str], tmp_path: Path, numba_cache: Path) -> None:
+def test_bits_do_not_depend_on_the_cpu(machine: dict[str, str], tmp_path: Path, kernel_cache: Path) -> None:
     frames = clip(2, 64, 85, 7)
     np.save(tmp_path / "frames.npy", frames)
     run = subprocess.run(
         [sys.executable, "-c", BITS, str(tmp_path / "frames.npy")],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(numba_cache), **machine},
+        env={**os.environ, "VSTATS_CACHE_DIR": str(kernel_cache), **machine},
         capture_output=True,
         text=True,
         check=True,

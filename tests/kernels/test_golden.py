@@ -81,7 +81,7 @@ def test_our_own_checksums(own: ModuleType, name: str) -> None:
     assert own.digests(name) == json.loads((GOLDEN / "labels.json").read_text())[name]
 
 
-def test_a_cpu_without_vector_extensions_gives_the_same_bits(numba_cache: Path) -> None:
+def test_a_cpu_without_vector_extensions_gives_the_same_bits(kernel_cache: Path) -> None:
     code = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); import make_labels as m;"
         "print(json.dumps({name: m.digests(name) for name in m.CASES}))"
@@ -91,7 +91,7 @@ def test_a_cpu_without_vector_extensions_gives_the_same_bits(numba_cache: Path) 
     plain = {
         "NUMBA_CPU_NAME": "generic",
         "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(numba_cache),
+        "VSTATS_CACHE_DIR": str(kernel_cache),
         "NPY_DISABLE_CPU_FEATURES": " ".join(dispatched),
     }
     done = subprocess.run(
