@@ -31,7 +31,24 @@ COMMANDS = {
 
 EXIT_CODES = """\b
 Exit codes: 0 complete; 1 finished, some videos failed; 2 wrong use; 3 a verify, diff or show found a difference;
-            4 the store or disk refused; 130 interrupted (run the same command again to go on)."""
+            4 the store, the disk or the installation refused, or a fault of vstats; 130 interrupted (run the same
+            command again to go on).
+Every command takes --verbose, which prints the traceback of an error."""
+
+
+def _remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(dict)["verbose"] = True
+
+
+VERBOSE = click.Option(
+    ["--verbose"],
+    is_flag=True,
+    expose_value=False,
+    callback=_remember,
+    help="Print the traceback of an error.",
+)
+"""Every command's: people add it to the command that failed."""
 
 
 class LazyGroup(click.Group):
@@ -49,6 +66,8 @@ class LazyGroup(click.Group):
         file = cmd_name.replace("-", "_") + "_" * keyword.iskeyword(cmd_name)
         command = import_module(f"vstats.cli.{file}").command
         assert isinstance(command, click.Command)
+        if VERBOSE not in command.params:
+            command.params.append(VERBOSE)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,8 +85,9 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    given: dict[str, bool] = {}
     try:
-        code = cli.main(arguments, prog_name="vstats", standalone_mode=False)
+        code = cli.main(arguments, prog_name="vstats", standalone_mode=False, obj=given)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was finished is kept: run the same command again to go on", err=True)
         code = 130
@@ -79,17 +99,24 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        code = _explain(error)
+        code = _explain(error, verbose="verbose" in given)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, *, verbose: bool) -> int:
     from vstats.kernels.errors import VstatsError
+    from vstats.pipeline.errors import InternalError
 
-    if isinstance(error, VstatsError):
-        click.echo(f"vstats: {error}", err=True)
-        return int(getattr(error, "exit_code", 2))
-    raise error
+    known = error if isinstance(error, VstatsError) else InternalError.of(error)
+    if verbose:
+        import traceback
+
+        details = (
+            known.details if isinstance(known, InternalError) else "".join(traceback.format_exception(known))
+        )
+        click.echo(details, err=True, nl=False)
+    click.echo(f"vstats: {known}", err=True)
+    return int(getattr(known, "exit_code", 2))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

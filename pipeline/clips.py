@@ -17,7 +17,7 @@ from vstats.pipeline import motion
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decoder import Decoder
 from vstats.pipeline.durable import file_sha256
-from vstats.pipeline.errors import DecodeError, VideoError
+from vstats.pipeline.errors import DecodeError, VideoError, faults_on
 from vstats.pipeline.plan import VideoRows, clip_frames
 from vstats.pipeline.records import U8, PlannedRow
 
@@ -179,7 +179,7 @@ def one_after_another(
     """Yield the clips of numbered videos, those of a video in order; a video that is given up meanwhile ends there."""
     for number, video in videos:
         try:
-            with closing(decode_clips(video, config, watch, decoder)) as decoded:
+            with faults_on(video.path), closing(decode_clips(video, config, watch, decoder)) as decoded:
                 for clip in decoded:
                     yield number, clip
                     if number in given_up:

@@ -414,10 +414,17 @@ def _open_video(path: str, file: io.FileIO) -> Iterator[_Video]:
             buffer_size=1 << 18,
             **_METADATA,
         )
-    except (av.error.FFmpegError, OSError, ValueError) as error:
+    except (av.error.FFmpegError, OSError, UnicodeDecodeError) as error:
         raise DecodeError(f"{path}: {_why_not_opened(file, error)}", stage="open") from error
     with container:
-        yield _Video(path, container, _choose_stream(path, container))
+        try:
+            yield _Video(path, container, _choose_stream(path, container))
+        except (
+            av.error.FFmpegError
+        ) as error:  # where nobody looks for one: still the video's, and no fault of ours
+            raise DecodeError(
+                f"{path}: cannot be decoded ({_reason(error)}); leave it out", stage="decode"
+            ) from error
 
 
 def _choose_stream(path: str, container: InputContainer) -> VideoStream:

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from vstats.pipeline import decode
-from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.errors import DecodeError, InternalError
 
 TICK_SECONDS = 1.0
 LENGTH = struct.Struct(">I")
@@ -34,9 +34,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # whatever a library prints must not land among the answers
+    devnull = os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, 1)  # whatever a library prints must not land among the answers
     threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
     ticker = _Ticker(answers)
+    os.dup2(devnull, 2)  # what is said before goes to the parent, as the reason why we do not start
     answers.write(READY)
     answers.flush()
     while True:
@@ -51,6 +53,11 @@ def main() -> None:
         except MemoryError:
             message = f"{request['path']}: decoding needs more than the {limit >> 20} MiB that --decode-memory allows"
             send(answers, {"error": message, "stage": "decode"})
+        except BrokenPipeError:
+            return  # nobody waits for the answer any more
+        except Exception as error:
+            fault = InternalError.of(error, request["path"])
+            send(answers, {"fault": str(fault), "details": fault.details})
 
 
 def send(stream: BinaryIO, message: dict[str, Any], pixels: memoryview | bytes = b"") -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from vstats.pipeline import decode
 from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.decode_child import LENGTH, READY
-from vstats.pipeline.errors import DecodeError, WorkerError
+from vstats.pipeline.errors import DecodeError, InternalError, WorkerError
 from vstats.pipeline.records import U8, VideoProbe
 
 DEATHS = 3
@@ -139,6 +139,9 @@ class Child:
             if "error" in answer:
                 self._busy = False
                 raise DecodeError(answer["error"], stage=answer["stage"])
+            if "fault" in answer:
+                self._busy = False
+                raise InternalError(answer["fault"], details=answer["details"])
             if "tick" not in answer:
                 return answer
 
@@ -178,17 +181,24 @@ class Child:
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,  # until it is ready
                 bufsize=0,
             )
             assert process.stdout is not None
+            assert process.stderr is not None
             self._selector.register(process.stdout, selectors.EVENT_READ)
-            if self._selector.select(START_SECONDS) and os.read(process.stdout.fileno(), len(READY)) == READY:
-                return process
-            self.stop()
+            with process.stderr as words:
+                if (
+                    self._selector.select(START_SECONDS)
+                    and os.read(process.stdout.fileno(), len(READY)) == READY
+                ):
+                    return process
+                self.stop()
+                said = words.read().decode(errors="replace").splitlines()
+        reason = f": {said[-1]}. " if said else "; is memory short, or --decode-memory too small? "
         raise WorkerError(
-            f"a decoding process does not start within {START_SECONDS:g} s, or ends at once; is memory short, or "
-            "--decode-memory too small? Run the same command again to go on"
+            f"a decoding process does not start within {START_SECONDS:g} s, or ends at once{reason}"
+            "Run the same command again to go on"
         )
 
 

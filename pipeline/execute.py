@@ -22,14 +22,14 @@ from vstats.kernels.cuda.device import CHOICE as GPU
 from vstats.kernels.errors import VstatsError
 from vstats.pipeline.config import RunConfig
 from vstats.pipeline.device import resolve
-from vstats.pipeline.errors import UsageError, WorkerError
+from vstats.pipeline.errors import UsageError, WorkerError, faults_on
 from vstats.pipeline.provenance import versions
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 ATTEMPTS = 3
-"""How often a task is tried that breaks in a way no stage foresaw."""
+"""How often a task is tried that a worker's system or Dask itself refuses."""
 
 DEATHS = 2
 """How many workers a task may kill before it is handed back."""
@@ -82,7 +82,9 @@ class SerialExecutor:
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, in order."""
         for task in tasks:
-            yield function(task)
+            with faults_on():
+                result = function(task)
+            yield result
 
 
 class DaskExecutor:
@@ -111,8 +113,10 @@ class DaskExecutor:
 
         Raises
         ------
+        InternalError
+            The function raised what nobody foresaw.
         WorkerError
-            A task broke `ATTEMPTS` times, no worker is left, or the scheduler went away.
+            A worker's system or Dask refused a task `ATTEMPTS` times, no worker is left, or the scheduler went away.
         """
         waiting = iter(tasks)
         flying: dict[Any, tuple[T, int, int]] = {}
@@ -389,6 +393,7 @@ def _check_device(client: Any) -> None:
             raise UsageError(f"worker {address} has no GPU that computes: {error}")
 
 
+@faults_on()
 def _work(fitness: Fitness, function: Callable[[T], R], task: T) -> R:
     """Compute one task on a worker, which may have joined after the others were looked at."""
     import cv2

@@ -15,7 +15,7 @@ from vstats.pipeline import clips, device, labels, masks, motion, store
 from vstats.pipeline.clips import Clip, Item, Pair, Stopwatch
 from vstats.pipeline.config import ExtractConfig, RunConfig
 from vstats.pipeline.decoder import Decoder, decoder_for
-from vstats.pipeline.errors import DecodeError, VideoError
+from vstats.pipeline.errors import DecodeError, VideoError, faults_on
 from vstats.pipeline.place import open_place
 from vstats.pipeline.plan import ShardTask, VideoRows
 from vstats.pipeline.records import F32, U8, Failure, PlannedRow, without_path
@@ -140,7 +140,9 @@ def _compute_rows(task: ShardTask, backend: str) -> ComputedRows:
     with closing(_batches(task, backend, watch, errors)) as batches:
         for batch in batches:
             todo = [(n, item) for n, item in batch if isinstance(item, Clip) and n not in errors]
-            for (n, _), found in zip(todo, labeller.label(todo), strict=True):
+            with faults_on(", ".join(dict.fromkeys(task.videos[n].path for n, _ in todo))):
+                labelled = labeller.label(todo)
+            for (n, _), found in zip(todo, labelled, strict=True):
                 if n in errors:
                     continue
                 if isinstance(found, InputError):

@@ -340,7 +340,8 @@ def _encoded(place: Place, name: str, shard: int, start: int, value: Array) -> t
         array = zarr.Array(zarr.AsyncArray(metadata, path, {"write_empty_chunks": True}))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{place.where(described)} is damaged ({error}); `vstats verify` checks the store"
+            f"{place.where(described)} is damaged, or the installed Zarr at fault ({type(error).__name__}: {error}); "
+            "`vstats verify` tells whether the store is whole"
         ) from error
     array[start : start + len(value)] = value
     key = array.metadata.encode_chunk_key((shard,) + (0,) * (array.ndim - 1))
@@ -629,9 +630,12 @@ class Store:
             array = self.group[name]
             assert isinstance(array, zarr.Array)
             return np.asarray(array[start:stop])
+        except (AttributeError, ImportError, AssertionError):
+            raise  # no damage leads there
         except Exception as error:
             raise StoreError(
-                f"{self.place}: array {name} cannot be read ({error}); `vstats verify` names the damaged file"
+                f"{self.place}: array {name} cannot be read ({type(error).__name__}: {error}); `vstats verify` names the "
+                "damaged file, or finds none: then the installed Zarr is at fault"
             ) from error
 
     @cached_property

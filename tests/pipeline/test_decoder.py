@@ -13,7 +13,7 @@ from tests import videos
 from vstats.pipeline import decode
 from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.decoder import DEATHS, Child, InProcess, decoder_for
-from vstats.pipeline.errors import DecodeError, WorkerError
+from vstats.pipeline.errors import DecodeError, InternalError, WorkerError
 
 POISON = '''
 """Makes the decoding child crash, hang or eat memory on videos whose names say so."""
@@ -32,12 +32,16 @@ if "vstats.pipeline.decode_child" in sys.orig_argv:
                 kept = []
                 while True:
                     kept.append(bytearray(1 << 24))
+            if "fault" in path:
+                raise TypeError("open() got an unexpected keyword argument 'metadata_errors'")
             return function(path, *rest)
         return run
 
     decode.probe_video = poisoned(decode.probe_video)
     decode.wanted_frames = poisoned(decode.wanted_frames)
 '''
+
+LINE_OF_FAULT = next(n for n, line in enumerate(POISON.splitlines(), start=1) if "TypeError" in line)
 
 
 @pytest.fixture
@@ -116,6 +120,20 @@ def test_a_poison_video_costs_itself(video: Path, name: str, words: str) -> None
     child.stop()
 
 
+@pytest.mark.usefixtures("poison")
+def test_a_fault_that_is_no_decoding_error_comes_through_as_what_it_is(video: Path) -> None:
+    child = Child(DecodeLimits())
+    bad = video.with_name("fault.mkv")
+    bad.write_bytes(video.read_bytes())
+    for ask in (lambda: child.probe(str(bad)), lambda: next(child.frames(str(bad), [0]))):
+        with pytest.raises(InternalError, match=r"TypeError: open\(\) got an unexpected keyword") as caught:
+            ask()
+        assert f"sitecustomize.py:{LINE_OF_FAULT}, in run), on {bad}, with" in str(caught.value)
+        assert caught.value.details.startswith("Traceback (most recent call last):\n")
+    assert child.probe(str(video)).frames == 20
+    child.stop()
+
+
 def test_a_video_left_in_the_middle_does_not_disturb_the_next(video: Path) -> None:
     child = Child(DecodeLimits())
     frames = child.frames(str(video), range(20))
@@ -174,6 +192,9 @@ def test_that_a_child_starts_late_or_not_at_all_is_no_videos_fault(
     child.stop()
     site.write_text(f"{when} os._exit(1)")
     with pytest.raises(WorkerError, match="a decoding process does not start"):
+        child.probe(str(video))
+    site.write_text(f"{when} sys.modules['av'] = None")
+    with pytest.raises(WorkerError, match=r"ends at once: (ModuleNotFound|Import)Error: import of av halted"):
         child.probe(str(video))
 
 
