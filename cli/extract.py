@@ -142,7 +142,8 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     "--max-failures",
     default="",
     metavar="N|P%",
-    help="Failed videos that are tolerated (exit code 0); one more stops the run.  [default: any number, exit code 1]",
+    help="Failed videos that are tolerated (exit code 0); one more stops the run.  [default: any number, exit code 1; but "
+    "when the first 20 all fail in the same way, the run stops with exit code 4]",
 )
 @click.option(
     "--part",
@@ -235,6 +236,9 @@ def command(
         _print(report, dry_run)
         if demo:
             _show_demo(report.store)
+    if demo and not report.labelled and not dry_run:
+        click.echo("the demo labelled nothing", err=True)
+        return 1
     return 1 if report.failed and not max_failures else 0
 
 

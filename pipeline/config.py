@@ -239,7 +239,8 @@ class RunConfig:
     overwrite : bool
         Start anew where a store with another configuration stands.
     max_failures : str
-        How many failed videos are tolerated, "N" or "P%" of those found; beyond it the run stops. "" for any number.
+        How many failed videos are tolerated, "N" or "P%" of those found; beyond it the run stops. "" for any number, but
+        then the run stops where the first 20 all fail in the same way.
     """
 
     device: str = "auto"

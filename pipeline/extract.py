@@ -105,6 +105,10 @@ def extract(
         Another process is writing the store.
     TooManyFailures
         More videos failed than `run` tolerates.
+    SystematicFailure
+        The first videos all fail in the same way, and `run` does not say how many may fail.
+    InternalError
+        Something was raised that nobody foresaw: a fault of vstats or of an installed library.
     WorkerError
         Workers broke down again and again, or a GPU that was asked for did.
     BackendUnavailable

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from vstats.pipeline.config import DecodeLimits, RunConfig
 from vstats.pipeline.device import decoders, videos_at_once
-from vstats.pipeline.errors import VideoError
+from vstats.pipeline.errors import VideoError, faults_on
 from vstats.pipeline.execute import Executor, Lost
-from vstats.pipeline.failures import Tally
+from vstats.pipeline.failures import TRIED, Tally, Trial
 from vstats.pipeline.place import Place
 from vstats.pipeline.progress import Progress
 from vstats.pipeline.records import ManifestRow, VideoProbe, without_path
@@ -60,7 +60,8 @@ def probe_videos(task: ProbeTask) -> list[ProbeResult]:
         key, path = video
         decoder = free.get()
         try:
-            return ProbeResult(key=key, probe=decoder.probe(path))
+            with faults_on(path):
+                return ProbeResult(key=key, probe=decoder.probe(path))
         except VideoError as error:
             return ProbeResult(key=key, probe=None, stage=error.stage, message=without_path(error, path))
         finally:
@@ -83,7 +84,15 @@ def probe_all(
     """Probe every video, and return what was found by key.
 
     Results are kept in files below `PROBES` at `place`, if given; those of an earlier run are used where the video is
-    still the same file.
+    still the same file. Videos that failed are tried again.
+
+    Raises
+    ------
+    SystematicFailure
+        The first `TRIED` videos fail in the same way (all, if they are fewer; two at least). Not where an earlier run
+        could read some, nor where `run` says how many may fail.
+    TooManyFailures
+        More videos failed than the run tolerates.
     """
     cache = ProbeCache(place) if place is not None else None
     known = cache.read() if cache is not None else {}
@@ -96,17 +105,30 @@ def probe_all(
         else:
             waiting.append((row.key, row.path))
     at_once = 1 if run.device == "cpu" else max(1, decoders(run))
-    size = max(1, min(16 * at_once, len(waiting) // 64))
     what = ProbeTask(videos=(), decode=run.decode_limits, device=run.device, decoders=decoders(run))
-    tasks = [replace(what, videos=tuple(waiting[i : i + size])) for i in range(0, len(waiting), size)]
-    progress.start("probing", len(rows), "video", done=len(results))
-    try:
+    trial = Trial(watching=not results and not run.max_failures)
+
+    def probe(videos: Sequence[tuple[str, str]], size: int) -> None:
+        tasks = [replace(what, videos=tuple(videos[i : i + size])) for i in range(0, len(videos), size)]
         for batch in _batches(executor, tasks):
             results.update((result.key, result) for result in batch)
             if cache is not None:
                 cache.add(batch)
-            progress.advance(len(batch), sum(1 for r in batch if r.probe is None))
-            tally.add(r.key for r in batch if r.probe is None)
+            bad = [result for result in batch if result.probe is None]
+            trial.add(((r.key, r.stage, r.message) for r in bad), succeeded=len(bad) < len(batch))
+            progress.advance(len(batch), len(bad))
+            tally.add(result.key for result in bad)
+
+    progress.start("probing", len(rows), "video", done=len(results))
+    try:
+        if trial.watching:
+            # All over the list, since neighbours may well be bad together; and by themselves, so that no other is tried.
+            count = min(TRIED, len(waiting))
+            probe([waiting[k * len(waiting) // count] for k in range(count)], at_once)
+            if trial.tried:
+                raise trial.error()
+            waiting = [video for video in waiting if video[0] not in results]
+        probe(waiting, max(1, min(16 * at_once, len(waiting) // 64)))
     finally:
         if cache is not None:
             cache.flush()

@@ -144,7 +144,8 @@ def _extract_again(
     # Each is asked for as found: a missing video is among them only if it has come back.
     listed = manifest_of([replace(video, status="planned") for video in chosen], folder)
     write_manifest(listed, work.listed)
-    run = replace(run, shard_size=0, overwrite=False)
+    # These failed before: that they fail again says nothing of the installation.
+    run = replace(run, shard_size=0, overwrite=False, max_failures="100%")
     for attempt in (run, replace(run, overwrite=True)):
         try:
             extract(

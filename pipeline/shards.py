@@ -1,5 +1,6 @@
 """All the shards of a store: their tasks, running those that are missing, and what becomes of the lost and the damaged."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from vstats.pipeline.config import RunConfig
 from vstats.pipeline.device import decoders
 from vstats.pipeline.errors import WorkerError
 from vstats.pipeline.execute import Executor, Lost
-from vstats.pipeline.failures import Tally
+from vstats.pipeline.failures import TRIED, Tally, Trial
 from vstats.pipeline.lock import StoreLock
 from vstats.pipeline.manifest import path_of_key
 from vstats.pipeline.place import Place, each
@@ -23,7 +24,7 @@ from vstats.pipeline.store import ShardReceipt, Store
 def run_shards(
     place: Place, executor: Executor, progress: Progress, run: RunConfig, lock: StoreLock, tally: Tally
 ) -> int:
-    """Compute every shard that has no receipt yet, and return the number of their rows.
+    """Compute shards that have no receipt yet, as a rule all, and return the number of their rows.
 
     Raises
     ------
@@ -33,12 +34,18 @@ def run_shards(
         Workers die on a shard and no video of it is to blame.
     TooManyFailures
         More videos failed than the run tolerates.
+    SystematicFailure
+        The first `TRIED` videos fail in the same way (all, if they are fewer; two at least): their shards stay to be
+        computed. Not where an earlier run could label some, nor where `run` says how many may fail.
     """
     store = Store.open(place, incomplete=True)
     finished = set()
+    fine = False
     for receipt in store.receipts():
         finished.add(receipt.shard)
         tally.add(failure.key for failure in receipt.failures)
+        fine |= _could_label(receipt)
+    trial = Trial(watching=not fine and not run.max_failures)
     todo = [shard for shard in range(store.plan.shards) if shard not in finished]
     if not todo:
         return 0
@@ -48,10 +55,14 @@ def run_shards(
     def count(receipt: ShardReceipt) -> None:
         rows = receipt.stop - receipt.start
         progress.advance(rows, rows - receipt.labelled)
+        trial.add(((f.key, f.stage, f.message) for f in receipt.failures), succeeded=_could_label(receipt))
         tally.add(failure.key for failure in receipt.failures)
+        computed[receipt.shard] = rows
 
+    computed: dict[int, int] = {}
     lost: list[Lost[ShardTask]] = []
-    for outcome in executor.run(run_shard, shard_tasks(store, todo, run)):
+    tasks = itertools.takewhile(lambda _: trial.tried < TRIED, shard_tasks(store, todo, run))
+    for outcome in executor.run(run_shard, tasks):
         lock.check()
         if isinstance(outcome, Lost):
             lost.append(outcome)
@@ -67,7 +78,16 @@ def run_shards(
             )
         count(outcome)
     progress.finish()
-    return left
+    if trial.tried:
+        for shard in computed:  # it is still to be computed
+            place.delete(stores.receipt_name(shard))
+        raise trial.error()
+    return sum(computed.values())
+
+
+def _could_label(receipt: ShardReceipt) -> bool:
+    """Return whether a shard has a row that was labelled, or could have been but for its profile."""
+    return bool(receipt.labelled) or any(failure.error == "RefusedRow" for failure in receipt.failures)
 
 
 def _without_culprits(lost: Lost[ShardTask], executor: Executor) -> ShardTask:

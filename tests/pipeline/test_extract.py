@@ -380,7 +380,9 @@ def test_probing_goes_on_where_it_was_killed(
 
     store = tmp_path / "b.vstats"
     rows = read_manifest([str(folder)]).rows
-    first = probe.probe_all(rows, Spy(), NoProgress(), LocalPlace(store), RunConfig(), Tally(math.inf))
+    first = probe.probe_all(
+        rows, Spy(), NoProgress(), LocalPlace(store), RunConfig(device="cpu"), Tally(math.inf)
+    )
     assert len(probed) == len(rows) == 5
     files = sorted((store / "probes").iterdir())
     assert [file.name for file in files] == [f"{number:06d}.jsonl" for number in range(5)]
@@ -388,7 +390,10 @@ def test_probing_goes_on_where_it_was_killed(
     files[3].unlink()
     probed.clear()
     assert (
-        probe.probe_all(rows, Spy(), NoProgress(), LocalPlace(store), RunConfig(), Tally(math.inf)) == first
+        probe.probe_all(
+            rows, Spy(), NoProgress(), LocalPlace(store), RunConfig(device="cpu"), Tally(math.inf)
+        )
+        == first
     )
     # What failed is looked at again; of what did not, the one that the kill cost.
     assert set(probed) == {lost, "resting/text.mp4"}
