@@ -247,6 +247,24 @@ def wanted_frames(
     )
 
 
+def planes_sha256(path: str, tick: Callable[[], None] = _nothing) -> str:
+    """Return the sha256 of a video's frames as the decoder gives them, before colours are converted.
+
+    Raises
+    ------
+    DecodeError
+        As `decode_frames`.
+    ValueError
+        The frames are of a format that NumPy has no shape for.
+    """
+    found = hashlib.sha256()
+    with _open_file(path) as file, _open_video(path, file) as video:
+        for frame in video.frames():
+            found.update(np.ascontiguousarray(frame.to_ndarray()).data)
+            tick()
+    return found.hexdigest()
+
+
 def ffmpeg_versions() -> dict[str, str]:
     """Return the versions of PyAV (``av``) and of the FFmpeg libraries that decide about pixels."""
     versions = {"av": av.__version__}

@@ -82,6 +82,9 @@ class _Ticker:
 
 def _answer(request: dict[str, Any], answers: BinaryIO, ticker: _Ticker) -> None:
     path = request["path"]
+    if "planes" in request:
+        send(answers, {"sha256": decode.planes_sha256(path, ticker)})
+        return
     if "wanted" not in request:
         send(answers, {"probe": asdict(decode.probe_video(path, ticker))})
         return

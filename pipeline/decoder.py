@@ -39,6 +39,10 @@ class Decoder(Protocol):
         """Yield what `vstats.pipeline.decode.wanted_frames` yields."""
         ...
 
+    def planes_sha256(self, path: str) -> str:
+        """Return what `vstats.pipeline.decode.planes_sha256` returns."""
+        ...
+
 
 class InProcess:
     """Decodes in this process."""
@@ -50,6 +54,10 @@ class InProcess:
     def frames(self, path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8], None, None]:
         """See `Decoder`."""
         return decode.wanted_frames(path, wanted)
+
+    def planes_sha256(self, path: str) -> str:
+        """See `Decoder`."""
+        return decode.planes_sha256(path)
 
 
 class _Died(Exception):
@@ -72,18 +80,11 @@ class Child:
 
     def probe(self, path: str) -> VideoProbe:
         """See `Decoder`."""
-        deaths = 0
-        while True:
-            self._ask({"path": path})
-            try:
-                answer = self._answer(path)
-            except _Died as death:
-                deaths += 1
-                if deaths == DEATHS:
-                    raise _crashed(path, death) from None
-                continue
-            self._busy = False
-            return VideoProbe(**answer["probe"])
+        return VideoProbe(**self._asked({"path": path})["probe"])
+
+    def planes_sha256(self, path: str) -> str:
+        """See `Decoder`."""
+        return str(self._asked({"path": path, "planes": True})["sha256"])
 
     def frames(self, path: str, wanted: Sequence[int]) -> Generator[tuple[int, U8], None, None]:
         """See `Decoder`."""
@@ -115,6 +116,21 @@ class Child:
         self._selector.unregister(process.stdout)
         process.stdin.close()
         process.stdout.close()
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the one answer to a request, from as many children as it takes."""
+        deaths = 0
+        while True:
+            self._ask(request)
+            try:
+                answer = self._answer(request["path"])
+            except _Died as death:
+                deaths += 1
+                if deaths == DEATHS:
+                    raise _crashed(request["path"], death) from None
+                continue
+            self._busy = False
+            return answer
 
     def _ask(self, request: dict[str, Any]) -> None:
         if self._process is not None and (self._busy or self._process.poll() is not None):

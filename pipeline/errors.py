@@ -16,6 +16,7 @@
     │   ├── NotCommitted      4   the store is not finished
     │   └── NotAStore         4
     ├── WorkerError           4   the computation itself broke down: workers died, a task failed again and again
+    ├── Unproven              4   a process gives other bits than it must, or cannot show that it does not
     └── InternalError         4   an exception that nobody foresaw: a fault of vstats or of an installed library
 """
 
@@ -98,6 +99,12 @@ class NotCommitted(StoreError):
 
 class WorkerError(PipelineError):
     """Workers died, or a task failed again and again."""
+
+    exit_code = 4
+
+
+class Unproven(PipelineError):
+    """A process gives other bits on known clips than it must; the message names stage, library and version."""
 
     exit_code = 4
 

@@ -52,10 +52,21 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _cpu_name() -> str:
+@functools.cache
+def cpu() -> dict[str, str]:
+    """Return what this machine says of its first processor, such as "model name" and "flags"; empty if nothing."""
+    facts: dict[str, str] = {"machine": platform.machine()}
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        for line in info.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+        with info.open(errors="replace") as lines:
+            for line in lines:
+                name, _, value = line.partition(":")
+                if not name.strip():
+                    break
+                if name.strip() not in ("cpu MHz", "bogomips", "apicid", "initial apicid", "processor"):
+                    facts[name.strip()] = value.strip()
+    return facts
+
+
+def _cpu_name() -> str:
+    return cpu().get("model name", "") or platform.processor() or platform.machine()
