@@ -28,6 +28,11 @@ def command(a: str, b: str, first: int, as_json: bool) -> int:
         return 0 if report.equal else 3
     for option in report.options:
         click.echo(f"option   {option}")
+    for which, unproven in (("A", report.unproven_a), ("B", report.unproven_b)):
+        for one in unproven:
+            click.echo(f"unproven {which}: {one} gave other bits on known clips than it must")
+    if report.other_flow:
+        click.echo("flow     OpenCV's depends on the CPU, and these were computed on CPUs of several kinds")
     click.echo(f"rows     {report.common_rows} in both, {report.only_a} only in A, {report.only_b} only in B")
     if report.one_sided:
         click.echo(f"rows     {report.one_sided} labelled in one store and not in the other")

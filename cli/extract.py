@@ -151,6 +151,7 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
     metavar="I/N",
     help="Take only part I of N of the videos; `vstats merge` joins the stores.",
 )
+@options.unproven
 @click.option("--overwrite", is_flag=True, help="Start anew where another configuration's store stands.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @click.option("--demo", is_flag=True, help="Make a few small videos, label them and show what came out.")
@@ -160,8 +161,8 @@ def command(
     clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
     own_patterns: tuple[str, ...],
     shard_size: int, device: str, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
-    decode_timeout: float, decode_memory: str, max_failures: str, part: str, overwrite: bool, dry_run: bool, demo: bool,
-    as_json: bool,
+    decode_timeout: float, decode_memory: str, max_failures: str, part: str, unproven: bool, overwrite: bool, dry_run: bool,
+    demo: bool, as_json: bool,
     **settings: Any,
 ) -> int:  # fmt: skip
     """Label every video of INPUT into a store.
@@ -220,6 +221,7 @@ def command(
         shard_size=shard_size,
         overwrite=overwrite,
         max_failures=max_failures,
+        unproven=unproven,
     )
     from vstats.pipeline.extract import extract
     from vstats.pipeline.parts import parse_part
@@ -268,6 +270,8 @@ def _print(report: Any, dry_run: bool) -> None:
             "(videos.parquet counts it; --damaged skip leaves them out)",
             err=True,
         )
+    for unproven in report.unproven:
+        click.echo(f"unproven: {unproven} gave other bits on known clips than it must", err=True)
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     left_out = sorted((f for f in report.failures if f.status != "missing"), key=lambda f: f.status)

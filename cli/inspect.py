@@ -40,6 +40,10 @@ def command(store: str, as_json: bool) -> None:
             f"{who or 'not recorded'}, {rows} rows" for who, rows in facts.computed_by.items()
         )
         or "nobody yet",
+        "unproven": "; ".join(facts.unproven) or "nothing",
+        "flow": "equal bits on any CPU"
+        if facts.config["flow"] == "tvl1"
+        else f"OpenCV's, whose bits depend on the CPU (sha256 on a known clip: {facts.opencv_flow or 'not recorded'})",
         "time": _pairs({stage: f"{spent:.1f} s" for stage, spent in facts.seconds.items()})
         + " summed over workers",
         "fingerprint": facts.fingerprint,

@@ -21,3 +21,9 @@ workers = click.option(
 moved_root = click.option(
     "--root", metavar="DIR", help="Where the videos are now.  [default: where they were when planned]"
 )
+
+unproven = click.option(
+    "--unproven",
+    is_flag=True,
+    help="Go on where a process gives other bits on known clips than it must; the store says so for ever.",
+)

@@ -13,8 +13,11 @@ from vstats.cli.progress import progress_for_stderr, say
 @options.moved_root
 @options.device
 @options.workers
+@options.unproven
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def command(store: str, root: str | None, device: str, workers: int | None, as_json: bool) -> int:
+def command(
+    store: str, root: str | None, device: str, workers: int | None, unproven: bool, as_json: bool
+) -> int:
     """Compute again the videos of STORE that failed, or were missing and are there now.
 
     STORE ends with the digest of an extraction that found them whole from the start. It is replaced when all is done;
@@ -24,7 +27,7 @@ def command(store: str, root: str | None, device: str, workers: int | None, as_j
     from vstats.pipeline.config import RunConfig
     from vstats.pipeline.retry import retry_failed
 
-    run = RunConfig(device=device, workers=workers)
+    run = RunConfig(device=device, workers=workers, unproven=unproven)
     report = retry_failed(store, run=run, root=root, progress=progress_for_stderr(), say=say)
     if as_json:
         from dataclasses import asdict

@@ -22,11 +22,12 @@ from vstats.cli.progress import progress_for_stderr, say
     type=click.IntRange(0),
     help="Worker processes for --recompute.",
 )
+@options.unproven
 @click.option("--seed", default=0, show_default=True, help="Chooses the videos to recompute.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    store: str, recompute: str, root: str | None, device: str, workers: int, seed: int, as_json: bool
-) -> int:
+    store: str, recompute: str, root: str | None, device: str, workers: int, unproven: bool, seed: int, as_json: bool
+) -> int:  # fmt: skip
     """Check every file and digest of STORE; with --recompute, that the videos still give the same bits.
 
     Exit code 3 when anything differs.
@@ -45,7 +46,7 @@ def command(
         store,
         recompute_percent=percent,
         root=root,
-        run=RunConfig(device=device, workers=workers),
+        run=RunConfig(device=device, workers=workers, unproven=unproven),
         seed=seed,
         progress=progress_for_stderr(),
         say=say,
@@ -55,6 +56,8 @@ def command(
 
         click.echo(json.dumps(asdict(report)))
     else:
+        for unproven_stage in report.unproven:
+            click.echo(f"unproven: {unproven_stage} gave other bits on known clips than it must", err=True)
         for finding in report.findings:
             click.echo(f"{finding.where}: {finding.message}")
         if report.findings:

@@ -7,7 +7,6 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from vstats.kernels.choose import DEVICES
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.errors import InputError
 from vstats.pipeline.masks import MaskPattern
@@ -17,6 +16,7 @@ LABEL_VERSION = 1
 
 PROFILES = ("sts", "sts-released", "mas-released")
 FLOWS = ("tvl1", "opencv-tvl1", "dis", "farneback")
+DEVICES = ("auto", "cpu", "cuda")
 SAVEABLE = ("clips", "flow", "statistics")
 
 
@@ -241,6 +241,8 @@ class RunConfig:
     max_failures : str
         How many failed videos are tolerated, "N" or "P%" of those found; beyond it the run stops. "" for any number, but
         then the run stops where the first 20 all fail in the same way.
+    unproven : bool
+        Go on where a process gives other bits on known clips than it must; the store says so.
     """
 
     device: str = "auto"
@@ -253,6 +255,7 @@ class RunConfig:
     shard_size: int = 0
     overwrite: bool = False
     max_failures: str = ""
+    unproven: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("device", self.device, DEVICES)

@@ -1,5 +1,7 @@
 """Which device a run and its processes compute on: asked before anything is planned, given up where it fails.
 
+"auto" takes a GPU that gives the CPU's bits on the known clips (`vstats.pipeline.proof`).
+
 ``python -m vstats.pipeline.device auto`` answers for a run, as JSON: in a process of its own, so that the one that asks
 holds no memory of a GPU that its workers need.
 """
@@ -12,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 
 from vstats.kernels.backend import load
-from vstats.kernels.choose import choose
 from vstats.kernels.cuda.device import is_installed
-from vstats.kernels.errors import BackendUnavailable, DeviceLost
-from vstats.pipeline.config import ExtractConfig, RunConfig
+from vstats.kernels.errors import BackendUnavailable, DeviceLost, NoDevice
+from vstats.pipeline import proof
+from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig
 from vstats.pipeline.errors import WorkerError
 from vstats.pipeline.provenance import machine, usable_cores, versions
 
@@ -60,6 +62,49 @@ def settle(run: RunConfig, config: ExtractConfig, say: Callable[[str], None]) ->
     if workers is None:
         workers = usable_cores() if device == "cpu" else answer.count
     return replace(run, device=device, workers=workers)
+
+
+@lru_cache(maxsize=3)
+def choose(device: str) -> tuple[str, str]:
+    """Return the backend for a device that a user names, and why it is not the GPU.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda"}
+        "auto" takes a GPU that is here and passes the test of its bits, else the CPU.
+
+    Returns
+    -------
+    name : str
+        "cpu" or "cuda".
+    reason : str
+        Why "auto" fell back on the CPU although there is a GPU; "" otherwise.
+
+    Raises
+    ------
+    BackendUnavailable
+        "cuda" was asked for, and CuPy, the driver or a device is missing, or the device gives other bits.
+    """
+    if device == "cpu":
+        return "cpu", ""
+    try:
+        stages = proof.arithmetic("cuda", "tvl1")
+    except (BackendUnavailable, DeviceLost) as error:
+        if device == "auto":
+            return "cpu", "" if isinstance(error, NoDevice) else str(error)
+        if isinstance(error, BackendUnavailable):
+            raise
+        raise BackendUnavailable(f"the GPU does not pass its test: {error}") from error
+    wrong = next((stage for stage in stages if not stage.ok), None)
+    if wrong is None or wrong.name == "resize":  # which the CPU does, for both
+        return "cuda", ""
+    reason = (
+        f"{wrong.library} gives other {wrong.name} than the CPU on a known clip ({', '.join(wrong.wrong)}). "
+        "Its driver or memory may be at fault: compute with --device cpu"
+    )
+    if device == "auto":
+        return "cpu", reason
+    raise BackendUnavailable(reason)
 
 
 def _ask_here(device: str) -> Answer:
@@ -137,13 +182,52 @@ def videos_at_once(device: str, decoders: int) -> int:
     return decoders or max(1, usable_cores() // load(backend).count)
 
 
-def computed_by(backend: str) -> tuple[dict[str, str], dict[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a process may compute: what it must prove, and whether it may go on where it cannot.
+
+    `device`, `decode` and `flow` are those of the tasks. `opencv_flow` is the sha256 that OpenCV's flow of the known clip
+    has in the same store; "" for any.
+    """
+
+    device: str
+    decode: DecodeLimits | None
+    flow: str
+    opencv_flow: str = ""
+    unproven: bool = False
+
+    def prove(self, backend: str | None = None) -> proof.Proof:
+        """Return the proof of this process, for the backend that it resolves the device to or for another.
+
+        Raises
+        ------
+        Unproven
+            It gives other bits than it must.
+        """
+        found = proof.proven(backend or resolve(self.device), self.decode, self.flow).against(
+            self.opencv_flow
+        )
+        if not self.unproven:
+            found.check()
+        return found
+
+
+def terms_of(run: RunConfig, flow: str, opencv_flow: str = "") -> Terms:
+    """Return the terms of a settled run."""
+    return Terms(
+        device=run.device, decode=run.decode_limits, flow=flow, opencv_flow=opencv_flow, unproven=run.unproven
+    )
+
+
+def computed_by(backend: str, unproven: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return versions and machine of rows that this process computed with a backend, as receipts state them."""
     who = load(backend)
     facts = machine()
     facts["backend"] = f"{backend}: {facts['cpu'] if backend == 'cpu' else who.name}"
     if backend == "cpu" and _given_up:
         facts["not_cuda"] = _given_up[0]
+    if unproven:
+        facts["unproven"] = unproven
     return versions() | who.versions, facts
 
 

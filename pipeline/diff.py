@@ -46,11 +46,15 @@ class DiffReport:
     """What two stores have in common and where they differ.
 
     Rows are the same when video key, start frame, stride, crop and flip are. `options` are the configuration options
-    that differ, `only_a` and `only_b` count rows of one store alone, `one_sided` rows that one store labelled and the
-    other could not.
+    that differ, `unproven_a` and `unproven_b` what `Store.unproven` says; `other_flow` tells whether both have OpenCV's
+    flow, of CPUs where it has other bits. `only_a` and `only_b` count rows of one store alone, `one_sided` rows that
+    one store labelled and the other could not.
     """
 
     options: tuple[str, ...]
+    unproven_a: tuple[str, ...]
+    unproven_b: tuple[str, ...]
+    other_flow: bool
     common_rows: int
     only_a: int
     only_b: int
@@ -126,6 +130,9 @@ def diff(a: Store, b: Store, *, first: int = 10) -> DiffReport:
     found.sort(key=lambda d: d.row_a)
     return DiffReport(
         options=tuple(a.plan.config.differences(b.plan.config)),
+        unproven_a=a.unproven(),
+        unproven_b=b.unproven(),
+        other_flow=len({a.plan.opencv_flow, b.plan.opencv_flow} - {""}) > 1,
         common_rows=len(at_a),
         only_a=a.rows - len(at_a),
         only_b=b.rows - len(at_b),

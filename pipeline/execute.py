@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,8 +21,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from vstats.kernels.cuda.device import CHOICE as GPU
 from vstats.kernels.errors import VstatsError
 from vstats.pipeline.config import RunConfig
-from vstats.pipeline.device import resolve
-from vstats.pipeline.errors import UsageError, WorkerError, faults_on
+from vstats.pipeline.device import Terms, resolve
+from vstats.pipeline.errors import Unproven, UsageError, WorkerError, faults_on
+from vstats.pipeline.proof import Proof
 from vstats.pipeline.provenance import versions
 
 T = TypeVar("T")
@@ -71,6 +72,9 @@ class Lost(Generic[T]):
 class Executor(Protocol):
     """Runs a function over tasks."""
 
+    proofs: tuple[Proof, ...]
+    """Of the processes that were there at the start, where they have to prove their bits."""
+
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, in any order, or the task where workers died on it."""
         ...
@@ -78,6 +82,9 @@ class Executor(Protocol):
 
 class SerialExecutor:
     """Runs tasks one after another in this process."""
+
+    def __init__(self, proofs: tuple[Proof, ...] = ()) -> None:
+        self.proofs = proofs
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, in order."""
@@ -98,12 +105,17 @@ class DaskExecutor:
         What a worker must have: workers that join later are held to it too.
     say : callable
         Is told when no worker is left.
+    proofs : tuple of Proof
+        Of the workers that are there.
     """
 
-    def __init__(self, client: Any, fitness: "Fitness", say: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: Any, fitness: "Fitness", say: Callable[[str], None], proofs: tuple[Proof, ...]
+    ) -> None:
         self._client = client
         self._fitness = fitness
         self._say = say
+        self.proofs = proofs
 
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, as they finish.
@@ -222,7 +234,11 @@ def _deaths(error: BaseException) -> int:
 
 @contextmanager
 def open_executor(
-    run: RunConfig, *, paths: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+    run: RunConfig,
+    *,
+    paths: Sequence[str] = (),
+    terms: Terms | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Executor]:
     """Yield an executor as `run` says.
 
@@ -232,6 +248,8 @@ def open_executor(
         Which workers.
     paths : sequence of str
         Folders that workers elsewhere must see.
+    terms : Terms, optional
+        What every process that computes must prove before its first task; those that are there do it now.
     say : callable
         Is told what a person would want to know, such as the dashboard's address.
 
@@ -239,9 +257,18 @@ def open_executor(
     ------
     UsageError
         A scheduler cannot be reached, its workers have other versions than this process, or do not see `paths`.
+    Unproven
+        A process gives other bits than it must.
     """
+    if terms is not None and not run.remote:
+        from vstats.kernels.cpu.jit import is_compiled
+
+        if not is_compiled():
+            say("compiling kernels, for some seconds: the first run of a version on a machine does")
     if run.in_this_process:
-        yield SerialExecutor()
+        mine = (terms.prove(),) if terms is not None else ()
+        _say_unproven(mine, say)
+        yield SerialExecutor(mine)
         return
     import dask
     import distributed  # noqa: F401  before its settings change: setting them first would drop its defaults afterwards
@@ -259,12 +286,16 @@ def open_executor(
     with dask.config.set(settings), _elsewhere(run) if run.remote else _here(run) as client:
         if run.dashboard:
             say(f"dashboard: {client.dashboard_link}")
-        fitness = Fitness(versions=versions(), paths=tuple(paths) if run.remote else ())
+        fitness = Fitness(versions=versions(), paths=tuple(paths) if run.remote else (), terms=terms)
         if run.remote:
             _check_workers(client, fitness)
             if run.device == "cuda":
                 _check_device(client)
-        yield DaskExecutor(client, fitness, say)
+        proofs: tuple[Proof, ...] = ()
+        if terms is not None:
+            fitness, proofs = _prove_workers(client, fitness, terms)
+            _say_unproven(proofs, say)
+        yield DaskExecutor(client, fitness, say, proofs)
 
 
 @contextmanager
@@ -354,10 +385,11 @@ def _check_workers(client: Any, fitness: "Fitness") -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitness:
-    """What a worker must have: the versions of the process that planned, and folders that it sees."""
+    """What a worker must have: the versions of the process that planned, folders that it sees, and proven bits."""
 
     versions: dict[str, str]
     paths: tuple[str, ...]
+    terms: Terms | None = None
 
     def missing(self) -> str:
         """Return what this process lacks, to follow a worker's name; "" if nothing."""
@@ -393,6 +425,61 @@ def _check_device(client: Any) -> None:
             raise UsageError(f"worker {address} has no GPU that computes: {error}")
 
 
+def _prove_workers(client: Any, fitness: Fitness, terms: Terms) -> tuple[Fitness, tuple[Proof, ...]]:
+    """Let the workers prove their bits, and return what later ones are held to, and the proofs.
+
+    One begins, then one of each other machine, then the rest: kernels that one compiles, the others find, as they find
+    that its versions and CPU are proven. The first one's OpenCV flow is the measure of all others'.
+    """
+    proofs: list[Proof] = []
+    with _answering(client):
+        there = list(client.nthreads())
+    first_of = {address.rpartition(":")[0]: address for address in reversed(there)}
+    firsts = [address for address in there if address in first_of.values()]
+    for group in (firsts[:1], firsts[1:], [address for address in there if address not in firsts]):
+        proofs += _proofs_of(client, fitness, terms, group)
+        if proofs and not terms.opencv_flow:
+            terms = replace(terms, opencv_flow=proofs[0].opencv_flow)
+            fitness = replace(fitness, terms=terms)
+    return fitness, tuple(proofs)
+
+
+def _proofs_of(client: Any, fitness: Fitness, terms: Terms, addresses: Sequence[str]) -> Iterator[Proof]:
+    """Yield the proof of each of these workers, but for those that leave meanwhile."""
+    from distributed import wait
+
+    with _answering(client):
+        flying = {
+            client.submit(
+                _work, fitness, Terms.prove, terms, workers=[address], pure=False, retries=0
+            ): address
+            for address in addresses
+        }
+        while flying:
+            with suppress(TimeoutError):
+                wait(list(flying), timeout=WATCH_SECONDS, return_when="FIRST_COMPLETED")
+            there = client.nthreads()
+            for future, address in list(flying.items()):
+                if future.done():
+                    del flying[future]
+                    error = future.exception()
+                    if error is None:
+                        yield future.result()
+                    elif isinstance(error, VstatsError):
+                        raise error
+                    elif not _deaths(error):  # who comes in a dead one's place proves before the first task
+                        raise WorkerError(
+                            f"worker {address} cannot label the known clips ({type(error).__name__}: {error})"
+                        ) from error
+                elif address not in there:
+                    del flying[future]
+
+
+def _say_unproven(proofs: Iterable[Proof], say: Callable[[str], None]) -> None:
+    for unproven in dict.fromkeys(proof.unproven for proof in proofs if proof.unproven):
+        say(f"not proven, and the store says so for ever: {unproven} gives other bits than it must")
+
+
 @faults_on()
 def _work(fitness: Fitness, function: Callable[[T], R], task: T) -> R:
     """Compute one task on a worker, which may have joined after the others were looked at."""
@@ -406,4 +493,9 @@ def _work(fitness: Fitness, function: Callable[[T], R], task: T) -> R:
     unfit = fitness.missing()
     if unfit:
         raise UsageError(f"the worker on {platform.node()} {unfit}")
+    if fitness.terms is not None:
+        try:
+            fitness.terms.prove()
+        except Unproven as error:
+            raise Unproven(f"{error} (found on {platform.node()})") from error
     return function(task)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from vstats.pipeline.parts import Part, select
 from vstats.pipeline.place import LocalPlace, Place, check_workers_see, open_place
 from vstats.pipeline.probe import probe_all
 from vstats.pipeline.progress import NoProgress, Progress
+from vstats.pipeline.proof import Proof
 from vstats.pipeline.records import Failure, VideoRecord
 from vstats.pipeline.status import StatusFile
 from vstats.pipeline.store import Store, StoredArray
@@ -34,7 +34,8 @@ class ExtractReport:
 
     `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this run.
     `notes` says what a reader should know about how the input was understood. `damaged` counts videos that have rows
-    although packets were lost or frames are marked as damaged. `digest` is "" for a dry run.
+    although packets were lost or frames are marked as damaged. `digest` is "" for a dry run. `unproven` is what
+    `Store.unproven` says.
     """
 
     store: str
@@ -51,6 +52,7 @@ class ExtractReport:
     computed_rows: int
     seconds: float
     already_complete: bool = False
+    unproven: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -109,6 +111,8 @@ def extract(
         The first videos all fail in the same way, and `run` does not say how many may fail.
     InternalError
         Something was raised that nobody foresaw: a fault of vstats or of an installed library.
+    Unproven
+        A process gives other bits on known clips than it must, and `run` does not go on all the same.
     WorkerError
         Workers broke down again and again, or a GPU that was asked for did.
     BackendUnavailable
@@ -154,11 +158,17 @@ def _compute(
     say: Callable[[str], None],
 ) -> int:  # fmt: skip
     """Plan what is not planned, compute what is not computed, and return how many rows were."""
-    from vstats.pipeline import shard, shards
+    from vstats.pipeline import shards
 
     tally = Tally(run.tolerated(len(manifest.rows)))
     paths = [manifest.root, *([place.address] if isinstance(place, LocalPlace) else [])]
-    with open_executor(run, paths=paths, say=say) as executor:
+    planned = (
+        Store.open(place, incomplete=True).plan
+        if _existing(place) == "planned" and not run.overwrite
+        else None
+    )
+    terms = device.terms_of(run, config.flow, planned.opencv_flow if planned else "")
+    with open_executor(run, paths=paths, terms=terms, say=say) as executor:
         if run.overwrite:  # now that there is somebody to compute anew
             _remove_store(place)
         place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
@@ -174,15 +184,12 @@ def _compute(
                 ),
                 manifest,
                 config,
+                executor.proofs,
             )
         else:
-            planned = Store.open(place, incomplete=True)
-            _check_same(planned, config, manifest)  # another run may have planned it before we held the lock
-            tally.add(f.key for f in planned.failures() if f.status == "failed" and not f.rows)
-        if run.workers:  # one worker compiles, the others find it in the cache
-            say("loading kernels: the first run on a machine compiles them, for some seconds")
-            for _ in executor.run(partial(shard.warm_up, run=run), [config]):
-                pass
+            store = Store.open(place, incomplete=True)
+            _check_same(store, config, manifest)  # another run may have planned it before we held the lock
+            tally.add(f.key for f in store.failures() if f.status == "failed" and not f.rows)
         shards.drop_damaged(Store.open(place, incomplete=True), progress)
         computed = 0
         for _ in range(3):
@@ -206,7 +213,9 @@ def _dry_run(
     return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, began)
 
 
-def _write_plan(place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig) -> None:
+def _write_plan(
+    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, proofs: Sequence[Proof]
+) -> None:
     from vstats.pipeline.provenance import machine, versions
     from vstats.pipeline.shard import row_arrays
 
@@ -220,8 +229,9 @@ def _write_plan(place: Place, draft: Draft, manifest: Manifest, config: ExtractC
         input_sha256=manifest_digest(manifest),
         arrays=(*stores.INDEX, *row_arrays(config)),
         versions=versions(),
-        machine=machine(),
+        machine=stores.with_unproven(machine(), (proof.unproven for proof in proofs if proof.unproven)),
         planned_at=_now(),
+        opencv_flow=" | ".join(dict.fromkeys(proof.opencv_flow for proof in proofs if proof.opencv_flow)),
     )
     stores.plan_store(place, plan, draft.index, draft.videos, draft.failures)
 
@@ -349,6 +359,7 @@ def _report(
         computed_rows=computed,
         seconds=time.perf_counter() - began,
         already_complete=already_complete,
+        unproven=store.unproven(),
     )
 
 

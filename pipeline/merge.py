@@ -107,7 +107,7 @@ def merge(
     opened = [Source(source) for source in sources]
     _check_alike(opened)
     layout = Layout(opened, mend=mend)
-    plan = _plan(opened[:1] if mend else opened, layout, shard_size, root)
+    plan = _plan(opened, layout, shard_size, root, mend=mend)
     notes = _notes(opened, root)
     if _is_planned(place, plan, opened, chosen_size=bool(shard_size)):
         store = Store.open(place, incomplete=True)
@@ -264,6 +264,8 @@ def _notes(opened: Sequence[Source], root: str | None) -> tuple[str, ...]:
         found = sorted({plan.versions.get(name, "none") for plan in plans})
         if len(found) > 1:
             notes.append(f"the parts were planned with different versions of {name}: {', '.join(found)}")
+    if len({plan.opencv_flow for plan in plans}) > 1:
+        notes.append("the parts were computed on CPUs of several kinds, and OpenCV's flow depends on the CPU")
     return tuple(notes)
 
 
@@ -325,22 +327,33 @@ class Layout:
         return columns
 
 
-def _plan(opened: Sequence[Source], layout: Layout, shard_size: int, root: str | None) -> stores.Plan:
+def _plan(
+    opened: Sequence[Source], layout: Layout, shard_size: int, root: str | None, *, mend: bool
+) -> stores.Plan:
     first = opened[0].store.plan
+    asked = opened[:1] if mend else opened
     base = root or first.root
     return stores.Plan(
         config=first.config,
         rows=layout.rows,
         shard_size=shard_size or automatic_shard_size(layout.rows, first.config),
         root=base,
-        source=", ".join(dict.fromkeys(source.store.plan.source for source in opened)),
-        kind="+".join(dict.fromkeys(source.store.plan.kind for source in opened)),
+        source=", ".join(dict.fromkeys(source.store.plan.source for source in asked)),
+        kind="+".join(dict.fromkeys(source.store.plan.kind for source in asked)),
         input_sha256=manifest_digest(manifest_of(layout.videos, base)),
         arrays=first.arrays,
         versions=versions(),
-        machine=machine(),
+        machine=stores.with_unproven(
+            machine(), (one for source in opened for one in source.store.unproven())
+        ),
         planned_at=_now(),
+        opencv_flow=" | ".join(dict.fromkeys(_opencv_flows(opened))),
     )
+
+
+def _opencv_flows(opened: Sequence[Source]) -> list[str]:
+    stated = (source.store.plan.opencv_flow for source in opened)
+    return [one for flows in stated for one in flows.split(" | ") if one]
 
 
 def manifest_of(videos: Sequence[VideoRecord], root: str) -> Manifest:

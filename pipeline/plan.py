@@ -114,7 +114,8 @@ class ShardTask:
 
     `decode` limits the decoding child; None decodes in the worker itself. `condemned` are (key, why) of videos that
     are not to be computed, because workers died on them. `device` is what a user names ("auto", "cpu", "cuda"); beside a
-    GPU, `decoders` videos are decoded at once (0: as many as the worker finds fit).
+    GPU, `decoders` videos are decoded at once (0: as many as the worker finds fit). `opencv_flow` and `unproven` say what a
+    process must prove (`vstats.pipeline.device.Terms`).
     """
 
     store: str
@@ -128,3 +129,5 @@ class ShardTask:
     device: str = "cpu"
     decoders: int = 0
     condemned: tuple[tuple[str, str], ...] = ()
+    opencv_flow: str = ""
+    unproven: bool = False

@@ -24,7 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from vstats.pipeline.config import FLOWS, DecodeLimits, ExtractConfig, canonical
 from vstats.pipeline.decoder import InProcess, decoder_for
 from vstats.pipeline.durable import seal, unseal, write_durably
 from vstats.pipeline.errors import DecodeError, StoreError, Unproven
-from vstats.pipeline.provenance import cpu, versions
+from vstats.pipeline.provenance import OPENCV, cpu, versions
 
 FOLDER = Path(__file__).parent / "known"
 DIGESTS = FOLDER / "digests.json"
@@ -123,10 +123,26 @@ class Proof:
         flow = next(stage.digests for stage in self.stages if stage.name == "flow")
         return next((digest for method, digest in flow.items() if method in FLOWS), "")
 
+    def against(self, opencv_flow: str) -> "Proof":
+        """Return this proof in a store whose OpenCV flow has this sha256: several with " | " between, or "" for any."""
+        if not opencv_flow or self.opencv_flow in opencv_flow.split(" | "):
+            return self
+        stages = (
+            replace(stage, wrong=(*stage.wrong, *(what for what in stage.digests if what in FLOWS)))
+            for stage in self.stages
+        )
+        return replace(self, stages=tuple(stages))
+
     def check(self) -> None:
         """Raise `Unproven` unless every stage gives the known bits."""
-        if self.wrong:
-            stage = self.wrong
+        stage = self.wrong
+        if stage and set(stage.wrong) <= set(FLOWS):
+            raise Unproven(
+                f"flow: OpenCV {versions()[OPENCV]} gives other flow ({stage.wrong[0]}) here than where the store was planned; "
+                "it depends on the CPU. Go on on the machine that planned it or on its like, or with --unproven: the store "
+                "then says so for ever"
+            )
+        if stage:
             raise Unproven(
                 f"{stage.name}: {stage.library} gives other {WORDS[stage.name]} on known clips than it must "
                 f"({', '.join(_named(what, stage.digests[what]) for what in stage.wrong)}), and labels would not be those "
@@ -204,12 +220,14 @@ def _tried(give: Callable[[str], str], file: str) -> str:
 
 
 @cache
-def arithmetic(backend: str, flow: str = "tvl1") -> tuple[Stage, ...]:
+def arithmetic(backend: str, flow: str) -> tuple[Stage, ...]:
     """Return the stages that compute, on what this process decodes of the lossless clip; see `prove`."""
     from vstats.kernels import ops
+    from vstats.kernels.backend import load
     from vstats.kernels.patterns import STANDARD
     from vstats.pipeline import labels, motion
 
+    load(backend)  # before anything is compiled for a device that is not there
     config, released = ExtractConfig(), ExtractConfig(profile="sts-released")
     began = time.perf_counter()
     path = str(FOLDER / CLIPS["FFV1"])
@@ -303,7 +321,7 @@ def _library(name: str, backend: str = "cpu", flow: str = "tvl1") -> str:
             f"{who.name} ({', '.join(f'{library} {version}' for library, version in who.versions.items())})"
         )
     ours = f"vstats {have['vstats']} with NumPy {have['numpy']} and Numba {have['numba']}"
-    opencv = f" and OpenCV {have['opencv-contrib-python-headless']}" if flow != "tvl1" else ""
+    opencv = f" and OpenCV {have[OPENCV]}" if flow != "tvl1" else ""
     return ours + opencv
 
 

@@ -6,13 +6,14 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+OPENCV = "opencv-contrib-python-headless"
 PACKAGES = (
     "vstats",
     "numpy",
     "numba",
     "llvmlite",
     "av",
-    "opencv-contrib-python-headless",
+    OPENCV,
     "zarr",
     "dask",
     "pyarrow",

@@ -53,7 +53,8 @@ class Inspection:
     in words; `seconds` is time spent in each stage, summed over workers; `computed_by` counts rows by backend and device
     ("" where that is not recorded). `no_motion` is the share, among rows whose video decoded, of those in which nothing
     moves: labelled as such in u and in v, or refused for that by the profile
-    (`mas-released`, which refuses a row where either stands still). `margins` holds one entry a label and one for all
+    (`mas-released`, which refuses a row where either stands still). `unproven` is what `Store.unproven` says, and `opencv_flow`
+    the plan's. `margins` holds one entry a label and one for all
     together, "all"; it is empty where the store has none.
     """
 
@@ -74,6 +75,8 @@ class Inspection:
     input: dict[str, str]
     versions: dict[str, str]
     machine: dict[str, str]
+    unproven: tuple[str, ...]
+    opencv_flow: str
     planned_at: str
     committed_at: str
     seconds: dict[str, float]
@@ -142,6 +145,8 @@ def inspect(store: Store) -> Inspection:
         input={"source": plan.source, "kind": plan.kind, "root": plan.root},
         versions=plan.versions,
         machine=plan.machine,
+        unproven=store.unproven(),
+        opencv_flow=plan.opencv_flow,
         planned_at=plan.planned_at,
         committed_at=str(committed.get("committed_at", "")),
         seconds={stage: round(spent, 2) for stage, spent in seconds.items()},

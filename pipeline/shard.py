@@ -8,12 +8,11 @@ from itertools import accumulate, islice, pairwise
 
 import numpy as np
 
-from vstats.kernels import ops
 from vstats.kernels.backend import Native, load
-from vstats.kernels.errors import DeviceFull, DeviceLost, InputError, VstatsError
+from vstats.kernels.errors import DeviceFull, DeviceLost, InputError
 from vstats.pipeline import clips, device, labels, masks, motion, store
 from vstats.pipeline.clips import Clip, Item, Pair, Stopwatch
-from vstats.pipeline.config import ExtractConfig, RunConfig
+from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decoder import Decoder, decoder_for
 from vstats.pipeline.errors import DecodeError, VideoError, faults_on
 from vstats.pipeline.place import open_place
@@ -110,6 +109,8 @@ def compute_rows(task: ShardTask) -> ComputedRows:
         The task asks for a GPU, and there is none that computes here.
     WorkerError
         The GPU that the task asks for failed; under "auto" the task is computed again on the CPU instead.
+    Unproven
+        This process gives other bits than it must.
     """
     backend = device.resolve(task.device)
     try:
@@ -120,6 +121,11 @@ def compute_rows(task: ShardTask) -> ComputedRows:
 
 
 def _compute_rows(task: ShardTask, backend: str) -> ComputedRows:
+    terms = device.Terms(
+        device=task.device, decode=task.decode, flow=task.config.flow, opencv_flow=task.opencv_flow,
+        unproven=task.unproven,
+    )  # fmt: skip
+    proven = terms.prove(backend)
     count = task.stop - task.start
     values = {
         array.name: np.full((count, *array.shape), array.fill, array.dtype)
@@ -171,7 +177,7 @@ def _compute_rows(task: ShardTask, backend: str) -> ComputedRows:
         message = without_path(error, video.path)
         failures.append(_failure(video, rows, stage, type(error).__name__, message))
     failures.sort(key=lambda failure: failure.rows[:1])  # clips of several videos may have come in any order
-    versions, machine = device.computed_by(backend)
+    versions, machine = device.computed_by(backend, proven.unproven)
     return ComputedRows(
         values=values, failures=tuple(failures), seconds=watch.seconds, versions=versions, machine=machine
     )
@@ -363,25 +369,3 @@ def _failure(video: VideoRows, rows: Sequence[int], stage: str, error: str, mess
     return Failure(
         key=video.record.key, status="failed", stage=stage, error=error, message=message, rows=tuple(rows)
     )
-
-
-def warm_up(config: ExtractConfig, run: RunConfig) -> None:
-    """Compile every CPU kernel that workers use, so that other processes find them in the cache."""
-    height, width = config.working
-    frames = np.zeros((config.frames_needed, height, width, 3), np.uint8)
-    frames[:, ::2] = 255
-    small = frames[:2, :, :, 0]
-    try:
-        ops.rgb_to_gray(motion.resize_frame(frames[0, : height - 1], config.working, config))
-        other_size = motion.resize_frame(frames[0], (17, 19), config)
-        if run.device != "cpu":
-            return  # flow and labels are the GPU's
-        motion.flow_fields([ops.rgb_to_gray(other_size)[None].repeat(2, 0)], config, "cpu")
-        field = np.zeros((1, *small.shape[1:], 2), np.float32)
-        fields = field.repeat(config.frames_needed - 1, 0)
-        _label_clip(frames[: config.clip_length], fields, [_CENTER], config, "cpu")
-    except VstatsError:
-        return  # compiling was the point; the run itself reports what is wrong
-
-
-_CENTER = PlannedRow(video=0, start_frame=0, stride=1, crop_y=0, crop_x=0, flip=True)

@@ -121,7 +121,9 @@ def shard_tasks(store: Store, shards: Sequence[int], run: RunConfig) -> Iterator
 
 def for_run(task: ShardTask, run: RunConfig) -> ShardTask:
     """Return the task with what its worker needs to know of a settled run."""
-    return replace(task, decode=run.decode_limits, device=run.device, decoders=decoders(run))
+    return replace(
+        task, decode=run.decode_limits, device=run.device, decoders=decoders(run), unproven=run.unproven
+    )
 
 
 def rows_task(store: Store, shard: int, start: int, stop: int, *, root: str | None = None) -> ShardTask:
@@ -145,7 +147,7 @@ def _task(
     )
     return ShardTask(
         store=store.place.address, shard=shard, start=start, stop=stop, videos=videos, config=store.plan.config,
-        plan_sha256=store.plan_sha256,
+        plan_sha256=store.plan_sha256, opencv_flow=store.plan.opencv_flow,
     )  # fmt: skip
 
 

@@ -122,6 +122,9 @@ class Plan:
         UTC time, ISO 8601.
     fingerprint : str
         Of the configuration and of the labels' version, as planned; by default those of this vstats.
+    opencv_flow : str
+        Where flow is OpenCV's, which depends on the CPU: the sha256 that it has of a known clip on the machines that
+        compute the rows, several with " | " between. "" where flow is our own.
     """
 
     config: ExtractConfig
@@ -136,6 +139,7 @@ class Plan:
     machine: dict[str, str]
     planned_at: str
     fingerprint: str = ""
+    opencv_flow: str = ""
 
     def __post_init__(self) -> None:
         if not self.fingerprint:
@@ -205,6 +209,17 @@ class ShardReceipt:
         rows = {name: tuple(digests) for name, digests in record["row_sha256"].items()}
         failures = tuple(failure_from_json(f) for f in record["failures"])
         return cls(**{**record, "files": files, "row_sha256": rows, "failures": failures})
+
+
+def unproven_in(machine: Mapping[str, str]) -> list[str]:
+    """Return what a plan or receipt says is not proven of who made it."""
+    return [one for one in machine.get("unproven", "").split(" | ") if one]
+
+
+def with_unproven(machine: Mapping[str, str], unproven: Iterable[str]) -> dict[str, str]:
+    """Return what a plan or receipt says of a machine, with what is not proven of it."""
+    found = " | ".join(sorted({*unproven_in(machine), *unproven}))
+    return {**machine, "unproven": found} if found else dict(machine)
 
 
 def failure_from_json(record: Mapping[str, Any]) -> Failure:
@@ -474,7 +489,9 @@ def commit(
     store = Store.open(place, incomplete=True)
     known: dict[str, str] = {}
     leaves: dict[str, list[str]] = {array.name: [] for array in store.plan.arrays if array.chunk_rows}
+    unproven = set(unproven_in(store.plan.machine))
     for receipt in store.receipts():
+        unproven.update(unproven_in(receipt.machine))
         known |= {name: sha256 for name, (sha256, _) in receipt.files.items()}
         for name, digests in receipt.row_sha256.items():
             leaves[name].extend(digests)
@@ -491,6 +508,8 @@ def commit(
         "manifest_sha256": hashlib.sha256(content).hexdigest(),
         **facts,
     }
+    if unproven:
+        record["unproven"] = sorted(unproven)
     place.write(COMMIT, seal(record))
     place.delete(status.NAME)
     return digest
@@ -673,6 +692,16 @@ class Store:
         for receipt in each(self.place, read, range(self.plan.shards)):
             if receipt is not None:
                 yield receipt
+
+    def unproven(self) -> tuple[str, ...]:
+        """Return where processes that made this store gave other bits than they must, each as "STAGE: LIBRARY VERSION".
+
+        () where all was proven (`vstats.pipeline.proof`). Plan and receipts say so, and COMMIT.json for all of them.
+        """
+        if self.committed is not None:
+            return tuple(self.committed.get("unproven", ()))
+        made_by = (self.plan.machine, *(receipt.machine for receipt in self.receipts()))
+        return tuple(sorted({one for machine in made_by for one in unproven_in(machine)}))
 
     def planned_rows(self, start: int, stop: int) -> list[PlannedRow]:
         """Return rows `start` to `stop` (excluded) of the index."""

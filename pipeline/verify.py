@@ -30,7 +30,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was checked, and what was found; no finding means that the store is whole."""
+    """What was checked, and what was found; no finding means that the store is whole.
+
+    `unproven` is what `Store.unproven` says of those who made it.
+    """
 
     store: str
     digest: str
@@ -39,6 +42,7 @@ class VerifyReport:
     rows_recomputed: int
     videos_recomputed: int
     findings: tuple[Finding, ...]
+    unproven: tuple[str, ...] = ()
 
 
 def verify(
@@ -76,6 +80,8 @@ def verify(
         A GPU is asked for, and there is none that computes.
     NotAStore, NotCommitted
         There is no finished store at `path`.
+    Unproven
+        A process that computes gives other bits on known clips than it must, and `run` does not go on all the same.
     """
     run = run or RunConfig()
     place = open_place(path)
@@ -98,7 +104,8 @@ def verify(
         videos = len({video.record.key for task in tasks for video in task.videos})
         progress.start("recomputing", sum(t.stop - t.start for t in tasks), "clip")
         tasks = [for_run(task, run) for task in tasks]
-        with open_executor(run, say=say) as executor:
+        terms = device.terms_of(run, store.plan.config.flow, store.plan.opencv_flow)
+        with open_executor(run, terms=terms, say=say) as executor:
             for outcome in executor.run(recompute, tasks):
                 if isinstance(outcome, Lost):
                     raise WorkerError(
@@ -109,7 +116,7 @@ def verify(
                 findings.extend(found)
                 progress.advance(task_rows, len(found))
         progress.finish()
-    return _report(place, store.digest, files, size, findings, rows, videos)
+    return _report(place, store.digest, files, size, findings, rows, videos, store.unproven())
 
 
 def recompute(task: ShardTask) -> tuple[int, list[Finding]]:
@@ -217,8 +224,9 @@ def _key_of(task: ShardTask, row: int) -> str:
 
 
 def _report(
-    place: Place, digest: str, files: int, size: int, findings: list[Finding], rows: int = 0, videos: int = 0
-) -> VerifyReport:
+    place: Place, digest: str, files: int, size: int, findings: list[Finding], rows: int = 0, videos: int = 0,
+    unproven: tuple[str, ...] = (),
+) -> VerifyReport:  # fmt: skip
     return VerifyReport(
         store=str(place),
         digest=digest,
@@ -227,4 +235,5 @@ def _report(
         rows_recomputed=rows,
         videos_recomputed=videos,
         findings=tuple(findings),
+        unproven=unproven,
     )

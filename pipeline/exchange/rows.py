@@ -16,7 +16,15 @@ from vstats.pipeline.errors import StoreError, UsageError
 from vstats.pipeline.place import open_place
 from vstats.pipeline.provenance import machine, versions
 from vstats.pipeline.records import VideoRecord
-from vstats.pipeline.store import Array, Plan, ShardReceipt, Store, StoredArray, failure_from_json
+from vstats.pipeline.store import (
+    Array,
+    Plan,
+    ShardReceipt,
+    Store,
+    StoredArray,
+    failure_from_json,
+    with_unproven,
+)
 
 FORMAT, FORMAT_VERSION = "vstats-export", 1
 
@@ -80,10 +88,14 @@ def header_of(store: Store, arrays: Sequence[StoredArray]) -> Header:
     saved = {array.name.split("/")[0] for array in arrays}
     config = store.plan.config.to_json()
     config["save"] = [item for item in config["save"] if item in saved]
-    plan = store.plan.to_json() | {"config": config, "arrays": [array.to_json() for array in arrays]}
+    plan = store.plan.to_json() | {
+        "config": config,
+        "arrays": [array.to_json() for array in arrays],
+        "machine": with_unproven(store.plan.machine, store.unproven()),
+    }
     roots: dict[str, str] = store.committed["roots"]
     names = {array.name for array in arrays} | {"videos"}
-    own = {"format_version", "digest", "roots", "manifest_sha256", "sha256"}
+    own = {"format_version", "digest", "roots", "manifest_sha256", "sha256", "unproven"}
     return Header(
         plan=Plan.from_json(plan),
         videos=[asdict(video) for video in store.videos],
