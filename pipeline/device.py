@@ -222,7 +222,7 @@ def terms_of(run: RunConfig, flow: str, opencv_flow: str = "") -> Terms:
 def computed_by(backend: str, unproven: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return versions and machine of rows that this process computed with a backend, as receipts state them."""
     who = load(backend)
-    facts = machine()
+    facts = dict(machine())
     facts["backend"] = f"{backend}: {facts['cpu'] if backend == 'cpu' else who.name}"
     if backend == "cpu" and _given_up:
         facts["not_cuda"] = _given_up[0]

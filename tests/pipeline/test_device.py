@@ -14,12 +14,12 @@ import pytest
 from tests import videos
 from tests.emulated.build import EmulatedDevice
 from vstats.cli.main import main
-from vstats.kernels import backend, choose
+from vstats.kernels import backend
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu_backend import CPU
 from vstats.kernels.cuda_backend import CUDA
 from vstats.kernels.errors import DeviceFull, DeviceLost, NoDevice
-from vstats.pipeline import device, shard, shards
+from vstats.pipeline import device, proof, shard, shards
 from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig
 from vstats.pipeline.errors import WorkerError
 from vstats.pipeline.extract import extract
@@ -60,12 +60,14 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[backend.Backen
 
     def choose_it(who: backend.Backend) -> None:
         monkeypatch.setitem(backend._LOADED, "cuda", who)
-        monkeypatch.setattr(choose, "digest", lambda name: choose.KNOWN_DIGEST)
+        monkeypatch.setattr(proof, "arithmetic", lambda name, flow: on_cpu("cpu", flow))
         monkeypatch.setattr(device, "_given_up", [])
-        choose.choose.cache_clear()
+        device.choose.cache_clear()
 
+    on_cpu = proof.arithmetic
     yield choose_it
-    choose.choose.cache_clear()
+    device.choose.cache_clear()
+    proof.proven.cache_clear()
 
 
 @pytest.fixture
@@ -247,14 +249,14 @@ def test_auto_says_why_it_is_not_the_gpu_only_where_there_is_one(monkeypatch: py
         (DeviceLost("too hot"), ["the CPU computes, not the GPU: too hot"]),
     ):
 
-        def fail(name: str, error: Exception = error) -> str:
+        def fail(name: str, flow: str, error: Exception = error) -> tuple[proof.Stage, ...]:
             raise error
 
-        monkeypatch.setattr(choose, "digest", fail)
-        choose.choose.cache_clear()
+        monkeypatch.setattr(proof, "arithmetic", fail)
+        device.choose.cache_clear()
         settled = device.settle(replace(run, workers=0), CONFIG, said.append)
         assert (settled.device, said) == ("cpu", heard)
-    choose.choose.cache_clear()
+    device.choose.cache_clear()
     # A process that tries the device and dies of it takes nobody along.
     monkeypatch.setattr(device, "is_installed", lambda: True)
     monkeypatch.setattr(sys, "executable", "/bin/false")

@@ -8,9 +8,10 @@ import pytest
 
 from tests import gpu
 from tests.kernels.clips import clip, same_bits
-from vstats.kernels import backend, choose, ops
+from vstats.kernels import backend, ops
 from vstats.kernels.contract import TVL1Params
 from vstats.kernels.errors import BackendUnavailable
+from vstats.pipeline import device, proof
 from vstats.pipeline.decode import decode_frames
 
 
@@ -21,9 +22,9 @@ def _on_a_gpu(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.mark.gpu
-def test_known_clips_have_the_known_digest() -> None:
-    assert choose.digest("cuda") == choose.KNOWN_DIGEST
-    assert choose.choose("auto") == ("cuda", "")
+def test_known_clips_have_the_known_digests() -> None:
+    assert all(stage.ok for stage in proof.arithmetic("cuda", "tvl1"))
+    assert device.choose("auto") == ("cuda", "")
 
 
 @pytest.mark.gpu
