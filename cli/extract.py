@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vstats.cli import options
 from vstats.cli.progress import progress_for_stderr, say
+
+if TYPE_CHECKING:
+    from vstats.pipeline.config import ExtractConfig, RunConfig
 
 
 def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -153,17 +156,12 @@ def _save_items(ctx: click.Context, param: click.Parameter, value: str) -> tuple
 )
 @options.unproven
 @click.option("--overwrite", is_flag=True, help="Start anew where another configuration's store stands.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print an estimate and the plan, and write nothing.")
 @click.option("--demo", is_flag=True, help="Make a few small videos, label them and show what came out.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
-    inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None,
-    clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
-    own_patterns: tuple[str, ...],
-    shard_size: int, device: str, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
-    decode_timeout: float, decode_memory: str, max_failures: str, part: str, unproven: bool, overwrite: bool, dry_run: bool,
-    demo: bool, as_json: bool,
-    **settings: Any,
+    inputs: tuple[str, ...], output: str | None, root: str | None, kind: str, classes: str | None, part: str,
+    dry_run: bool, demo: bool, as_json: bool, **chosen: Any,
 ) -> int:  # fmt: skip
     """Label every video of INPUT into a store.
 
@@ -178,9 +176,7 @@ def command(
       vstats extract trainlist01.txt --root UCF-101/ --clips-per-video 10 --crops five -o ucf101.vstats
       vstats extract kinetics-400_train.csv --root train/ --statistics --workers 16 -o k400.vstats
     """
-    from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig, parse_bytes
     from vstats.pipeline.errors import UsageError
-    from vstats.pipeline.masks import MaskPattern
 
     if demo:
         from vstats.pipeline import demo as demo_videos
@@ -191,11 +187,46 @@ def command(
             )
         folder = Path("vstats-demo")
         inputs, output = (str(demo_videos.make_videos(folder / "videos")),), str(folder / "demo.vstats")
-        clips_per_video, save = clips_per_video or demo_videos.CLIPS_PER_VIDEO, (*save, *demo_videos.SAVE)
+        chosen["clips_per_video"] = chosen["clips_per_video"] or demo_videos.CLIPS_PER_VIDEO
+        chosen["save"] = (*chosen["save"], *demo_videos.SAVE)
     if not inputs:
         raise UsageError("no INPUT: give a folder, a video or a list (see vstats extract --help), or --demo")
     if not output:
         raise UsageError("no store: say with -o where labels go, such as -o labels.vstats")
+    config, run = configured(**chosen)
+    from vstats.pipeline.extract import extract
+    from vstats.pipeline.parts import parse_part
+
+    report = extract(
+        inputs, output, config, run, root=root, kind=kind, classes=classes, dry_run=dry_run,
+        part=parse_part(part) if part else None, progress=progress_for_stderr(), say=say,
+    )  # fmt: skip
+    if as_json:
+        from dataclasses import asdict
+
+        click.echo(json.dumps({**asdict(report), "failed": report.failed, "dry_run": dry_run}))
+    else:
+        _print(report, dry_run)
+        if demo:
+            _show_demo(report.store)
+    if demo and not report.labelled and not dry_run:
+        click.echo("the demo labelled nothing", err=True)
+        return 1
+    return 1 if report.failed and not chosen["max_failures"] else 0
+
+
+def configured(
+    *, clips_per_video: int | None, clip_step: int | None, frame_size: str, save: tuple[str, ...], statistics: bool,
+    own_patterns: tuple[str, ...],
+    shard_size: int, device: str, workers: int | None, worker_memory: str, scheduler: str, scheduler_file: str, dashboard: bool,
+    decode_timeout: float, decode_memory: str, max_failures: str, unproven: bool, overwrite: bool,
+    **settings: Any,
+) -> tuple["ExtractConfig", "RunConfig"]:  # fmt: skip
+    """Return what the options say that is to be computed, and how."""
+    from vstats.pipeline.config import DecodeLimits, ExtractConfig, RunConfig, parse_bytes
+    from vstats.pipeline.errors import UsageError
+    from vstats.pipeline.masks import MaskPattern
+
     if clips_per_video and clip_step:
         raise UsageError("--clips-per-video and --clip-step exclude each other: give one")
     height, _, width = frame_size.partition("x")
@@ -223,25 +254,7 @@ def command(
         max_failures=max_failures,
         unproven=unproven,
     )
-    from vstats.pipeline.extract import extract
-    from vstats.pipeline.parts import parse_part
-
-    report = extract(
-        inputs, output, config, run, root=root, kind=kind, classes=classes, dry_run=dry_run,
-        part=parse_part(part) if part else None, progress=progress_for_stderr(), say=say,
-    )  # fmt: skip
-    if as_json:
-        from dataclasses import asdict
-
-        click.echo(json.dumps({**asdict(report), "failed": report.failed, "dry_run": dry_run}))
-    else:
-        _print(report, dry_run)
-        if demo:
-            _show_demo(report.store)
-    if demo and not report.labelled and not dry_run:
-        click.echo("the demo labelled nothing", err=True)
-        return 1
-    return 1 if report.failed and not max_failures else 0
+    return config, run
 
 
 def _print(report: Any, dry_run: bool) -> None:
@@ -252,6 +265,8 @@ def _print(report: Any, dry_run: bool) -> None:
         click.echo(f"rows         {report.rows}")
         click.echo(f"shards       {report.shards} of {report.shard_size} rows")
         click.echo(f"bytes        {report.expected_bytes:,} before compression")
+        if report.estimate is not None:
+            click.echo(f"estimate     {report.estimate}")
     else:
         click.echo(f"store   {report.store}")
         click.echo(f"videos  {videos}")

@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "Check every file of a store, and recompute labels.",
     "digest": "Print the digest of a store's labels.",
     "diff": "Compare the labels of two stores.",
+    "doctor": "Check this machine, and estimate what a run takes.",
     "families": "List the label families and patterns that there are.",
 }
 """Every command, each a file of this folder with a click command named `command`."""

@@ -273,6 +273,15 @@ def ffmpeg_versions() -> dict[str, str]:
     return versions
 
 
+def has_decoder(name: str) -> bool:
+    """Tell whether this FFmpeg has a decoder of this name."""
+    try:
+        av.codec.Codec(name, "r")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
 @dataclass(slots=True)
 class _Video:
     """An open video stream, and what went wrong in it so far."""

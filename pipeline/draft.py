@@ -1,14 +1,19 @@
-"""A plan before it is written: from videos and what probing found to rows."""
+"""A plan before it is written: from videos and what probing found to rows; and writing it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.manifest import Manifest
+from vstats.pipeline.manifest import Manifest, manifest_digest
+from vstats.pipeline.place import Place
 from vstats.pipeline.plan import automatic_shard_size, clip_starts, video_rows
 from vstats.pipeline.probe import ProbeResult
+from vstats.pipeline.proof import Proof
+from vstats.pipeline.provenance import machine, versions
 from vstats.pipeline.records import Failure, ManifestRow, VideoProbe, VideoRecord
+from vstats.pipeline.shard import row_arrays
 
 FACTS = tuple(VideoProbe.__slots__)
 
@@ -53,6 +58,33 @@ def draft_plan(
         failures=tuple(failures),
         shard_size=run.shard_size or automatic_shard_size(len(index), config),
     )
+
+
+def write_plan(
+    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, proofs: Sequence[Proof]
+) -> None:
+    """Lay out the store that a draft describes; `proofs` are those of the processes that will compute it.
+
+    Raises
+    ------
+    StoreError
+        The disk or server refused.
+    """
+    plan = stores.Plan(
+        config=config,
+        rows=draft.rows,
+        shard_size=draft.shard_size,
+        root=manifest.root,
+        source=manifest.source,
+        kind=manifest.kind,
+        input_sha256=manifest_digest(manifest),
+        arrays=(*stores.INDEX, *row_arrays(config)),
+        versions=versions(),
+        machine=stores.with_unproven(machine(), (proof.unproven for proof in proofs if proof.unproven)),
+        planned_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        opencv_flow=" | ".join(dict.fromkeys(proof.opencv_flow for proof in proofs if proof.opencv_flow)),
+    )
+    stores.plan_store(place, plan, draft.index, draft.videos, draft.failures)
 
 
 def _plan_video(

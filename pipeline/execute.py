@@ -75,6 +75,11 @@ class Executor(Protocol):
     proofs: tuple[Proof, ...]
     """Of the processes that were there at the start, where they have to prove their bits."""
 
+    @property
+    def workers(self) -> int:
+        """How many tasks run at once, at least 1."""
+        ...
+
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, in any order, or the task where workers died on it."""
         ...
@@ -82,6 +87,8 @@ class Executor(Protocol):
 
 class SerialExecutor:
     """Runs tasks one after another in this process."""
+
+    workers = 1
 
     def __init__(self, proofs: tuple[Proof, ...] = ()) -> None:
         self.proofs = proofs
@@ -117,6 +124,11 @@ class DaskExecutor:
         self._say = say
         self.proofs = proofs
 
+    @property
+    def workers(self) -> int:
+        """How many workers are there, at least 1."""
+        return max(1, self._workers())
+
     def run(self, function: Callable[[T], R], tasks: Iterable[T]) -> Iterator[R | Lost[T]]:
         """Yield `function(task)` for every task, as they finish.
 
@@ -142,7 +154,7 @@ class DaskExecutor:
 
         def refill() -> None:
             # About twice the slots: workers never wait for us, and the scheduler never holds more than it needs.
-            room = 2 * max(1, self._workers()) - len(flying)
+            room = 2 * self.workers - len(flying)
             for task in itertools.islice(waiting, max(0, room)):
                 launch(task)
 

@@ -12,8 +12,9 @@ import numpy as np
 from vstats.pipeline import device
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.draft import Draft, draft_plan
+from vstats.pipeline.draft import Draft, draft_plan, write_plan
 from vstats.pipeline.errors import ConfigMismatch, ManifestError, StoreError, UsageError
+from vstats.pipeline.estimate import Estimate, estimate, in_words
 from vstats.pipeline.execute import open_executor
 from vstats.pipeline.failures import Tally
 from vstats.pipeline.lock import StoreLock, held
@@ -22,7 +23,6 @@ from vstats.pipeline.parts import Part, select
 from vstats.pipeline.place import LocalPlace, Place, check_workers_see, open_place
 from vstats.pipeline.probe import probe_all
 from vstats.pipeline.progress import NoProgress, Progress
-from vstats.pipeline.proof import Proof
 from vstats.pipeline.records import Failure, VideoRecord
 from vstats.pipeline.status import StatusFile
 from vstats.pipeline.store import Store, StoredArray
@@ -34,8 +34,8 @@ class ExtractReport:
 
     `rows`, `labelled` and `videos` (status -> number) describe the whole store; `computed_rows` and `seconds` this run.
     `notes` says what a reader should know about how the input was understood. `damaged` counts videos that have rows
-    although packets were lost or frames are marked as damaged. `digest` is "" for a dry run. `unproven` is what
-    `Store.unproven` says.
+    although packets were lost or frames are marked as damaged. For a dry run, `digest` is "" and `estimate` is what a run
+    takes, unless an earlier one has planned the store already. `unproven` is what `Store.unproven` says.
     """
 
     store: str
@@ -53,6 +53,7 @@ class ExtractReport:
     seconds: float
     already_complete: bool = False
     unproven: tuple[str, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def failed(self) -> int:
@@ -134,8 +135,7 @@ def extract(
     ):  # a part without a video is a store without rows: one of many jobs must not fail for it
         manifest = select(manifest, part)
     if dry_run:
-        run = device.settle(replace(run, device="cpu"), config, say)
-        return _dry_run(place, manifest, config, run, progress, began)
+        return _dry_run(place, manifest, config, device.settle(run, config, say), progress, began, say)
     if _existing(place) == "planned" and not run.overwrite:
         store = Store.open(place, incomplete=True)
         _check_same(store, config, manifest)
@@ -174,7 +174,7 @@ def _compute(
         place.delete(stores.COMMIT)  # what was finished and is no longer whole is not finished
         if _existing(place) != "planned":
             # One expression: what probing found is not kept while shards are computed.
-            _write_plan(
+            write_plan(
                 place,
                 draft_plan(
                     manifest,
@@ -201,39 +201,24 @@ def _compute(
 
 
 def _dry_run(
-    place: Place, manifest: Manifest, config: ExtractConfig, run: RunConfig, progress: Progress, began: float
-) -> ExtractReport:
+    place: Place, manifest: Manifest, config: ExtractConfig, run: RunConfig, progress: Progress, began: float,
+    say: Callable[[str], None],
+) -> ExtractReport:  # fmt: skip
+    """Estimate from a few videos, which takes seconds, then probe all of them as a run does, which may take hours."""
     if _existing(place) == "planned" and not run.overwrite:
         store = Store.open(place, incomplete=True)
         _check_same(store, config, manifest)
         return _report(store, manifest, began)
+    expected = estimate(manifest, config, run, say)
+    say(f"estimate: {expected}")
+    say(
+        f"now every video is decoded once, to count its rows: about {in_words(expected.seconds['probing'])}; "
+        "`vstats doctor` with the same options ends with the estimate"
+    )
     with open_executor(run, paths=[manifest.root]) as executor:
         tally = Tally(math.inf)
         probes = probe_all(manifest.rows, executor, progress, None, run, tally)
-    return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, began)
-
-
-def _write_plan(
-    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, proofs: Sequence[Proof]
-) -> None:
-    from vstats.pipeline.provenance import machine, versions
-    from vstats.pipeline.shard import row_arrays
-
-    plan = stores.Plan(
-        config=config,
-        rows=draft.rows,
-        shard_size=draft.shard_size,
-        root=manifest.root,
-        source=manifest.source,
-        kind=manifest.kind,
-        input_sha256=manifest_digest(manifest),
-        arrays=(*stores.INDEX, *row_arrays(config)),
-        versions=versions(),
-        machine=stores.with_unproven(machine(), (proof.unproven for proof in proofs if proof.unproven)),
-        planned_at=_now(),
-        opencv_flow=" | ".join(dict.fromkeys(proof.opencv_flow for proof in proofs if proof.opencv_flow)),
-    )
-    stores.plan_store(place, plan, draft.index, draft.videos, draft.failures)
+    return _dry_report(place, draft_plan(manifest, probes, config, run), manifest, config, expected, began)
 
 
 def _commit(store: Store, computed: int, began: float) -> None:
@@ -364,7 +349,7 @@ def _report(
 
 
 def _dry_report(
-    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, began: float
+    place: Place, draft: Draft, manifest: Manifest, config: ExtractConfig, expected: Estimate, began: float
 ) -> ExtractReport:
     from vstats.pipeline.shard import row_arrays
 
@@ -382,6 +367,7 @@ def _dry_report(
         expected_bytes=_bytes((*stores.INDEX, *row_arrays(config)), draft.rows),
         computed_rows=0,
         seconds=time.perf_counter() - began,
+        estimate=expected,
     )
 
 

@@ -73,6 +73,15 @@ def probe_videos(task: ProbeTask) -> list[ProbeResult]:
         return list(threads.map(probe, task.videos))
 
 
+def videos_per_task(videos: int, run: RunConfig) -> int:
+    """Return how many of so many videos are probed in one task: about 64 tasks, none of them long."""
+    return max(1, min(16 * _at_once(run), videos // 64))
+
+
+def _at_once(run: RunConfig) -> int:
+    return 1 if run.device == "cpu" else max(1, decoders(run))
+
+
 def probe_all(
     rows: Sequence[ManifestRow],
     executor: Executor,
@@ -104,7 +113,6 @@ def probe_all(
             results[row.key] = old
         else:
             waiting.append((row.key, row.path))
-    at_once = 1 if run.device == "cpu" else max(1, decoders(run))
     what = ProbeTask(videos=(), decode=run.decode_limits, device=run.device, decoders=decoders(run))
     trial = Trial(watching=not results and not run.max_failures)
 
@@ -124,11 +132,11 @@ def probe_all(
         if trial.watching:
             # All over the list, since neighbours may well be bad together; and by themselves, so that no other is tried.
             count = min(TRIED, len(waiting))
-            probe([waiting[k * len(waiting) // count] for k in range(count)], at_once)
+            probe([waiting[k * len(waiting) // count] for k in range(count)], _at_once(run))
             if trial.tried:
                 raise trial.error()
             waiting = [video for video in waiting if video[0] not in results]
-        probe(waiting, max(1, min(16 * at_once, len(waiting) // 64)))
+        probe(waiting, videos_per_task(len(waiting), run))
     finally:
         if cache is not None:
             cache.flush()

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from vstats.pipeline import store as stores
 from vstats.pipeline.config import ExtractConfig, RunConfig
-from vstats.pipeline.draft import draft_plan
-from vstats.pipeline.extract import _write_plan
+from vstats.pipeline.draft import draft_plan, write_plan
 from vstats.pipeline.manifest import Manifest
 from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.probe import ProbeResult
@@ -35,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = LocalPlace(Path(folder) / "a.vstats")
         # As in extract: neither what probing found nor the draft outlives the writing of the plan.
-        _write_plan(place, draft_plan(manifest, probed(manifest), config, run), manifest, config)
+        write_plan(place, draft_plan(manifest, probed(manifest), config, run), manifest, config, ())
         now = step("plan", now)
         store = stores.Store.open(place, incomplete=True)
         assert len(store.videos) == chosen.videos

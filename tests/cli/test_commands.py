@@ -194,10 +194,14 @@ def test_diff_of_two_profiles_gives_rates_per_label(
 
 
 def test_dry_run(capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path) -> None:
-    done = vstats(capsys, "extract", folder, "-o", tmp_path / "b.vstats", "--crops", "five", "--dry-run")
+    done = vstats(capsys, "extract", folder, "-o", tmp_path / "b.vstats", "--crops", "five", "--dry-run",
+                  "--workers", 0)  # fmt: skip
     assert done.code == 0
     assert "rows         10" in done.out
     assert "shards       2 of 8 rows" in done.out
+    estimate = next(line for line in done.out.splitlines() if line.startswith("estimate"))
+    assert "from 2 of 2 videos" in estimate
+    assert estimate.split(maxsplit=1)[1] in done.err.splitlines()[0]
     assert not (tmp_path / "b.vstats").exists()
 
 
