@@ -26,7 +26,7 @@ from vstats.pipeline import decode
 from vstats.pipeline.decode import decode_frames, ffmpeg_versions, probe_video, wanted_frames
 from vstats.pipeline.errors import DecodeError
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.matrix]
 
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]

@@ -23,6 +23,8 @@ from vstats.pipeline import families, labels
 from vstats.pipeline.decode import decode_frames
 from vstats.pipeline.labels import LabelConfig, label_rows, rebuild_labels, schema
 
+pytestmark = pytest.mark.matrix
+
 Rows = list[tuple[int, int, bool]]
 SMALL = LabelConfig(clip_length=3, working=(10, 11), crop=8, statistics=True)
 
