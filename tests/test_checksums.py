@@ -11,7 +11,7 @@ import pytest
 from tests.golden.renew_checksums import CONFIGS, FILE, demo_roots, roots
 from vstats.pipeline.config import ExtractConfig
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.matrix]
 
 RECORD = json.loads(FILE.read_text())
 

@@ -13,6 +13,8 @@ from tests.golden.renew_frames import FILE, checksums, real_videos
 from vstats.pipeline import decode
 from vstats.pipeline.demo import make_videos
 
+pytestmark = pytest.mark.matrix
+
 RECORD = json.loads(FILE.read_text())
 
 

@@ -12,6 +12,8 @@ from tests import videos
 from vstats.cli.main import main
 from vstats.pipeline.store import Store
 
+pytestmark = pytest.mark.matrix
+
 
 class Outcome:
     def __init__(self, code: object, out: str, err: str) -> None:

@@ -12,6 +12,8 @@ from vstats.kernels import backend, patterns
 from vstats.kernels.cpu_backend import CPU
 from vstats.kernels.errors import BackendUnavailable, InputError
 
+pytestmark = pytest.mark.matrix
+
 LAYOUT = patterns.layout(tuple(patterns.get(name) for name in patterns.STANDARD), 8)
 
 

@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 from tests import naive
 from vstats.kernels.cpu import blocks
 
+pytestmark = pytest.mark.matrix
+
 VALUES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, -1.0, 3.0, 1e-6, -1e-30, 1e-45, 3133440.0, -3133440.0]),
     st.floats(-100, 100, width=32),

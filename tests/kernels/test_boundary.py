@@ -11,6 +11,8 @@ from vstats.kernels.cpu import boundary
 from vstats.kernels.errors import InputError
 from vstats.kernels.measure import check_finite, quantised
 
+pytestmark = pytest.mark.matrix
+
 FLOATS = st.one_of(
     st.sampled_from(
         [0.0, -0.0, 1.0, -1.0, 0.5, 2048.0, -2049.0, 1e30, -1e30, 3.4e38, 1e-40, -1e-45, 2.0**-17, 20.0]

@@ -11,6 +11,8 @@ from vstats.kernels import patterns
 from vstats.kernels.cpu import blocks, colour
 from vstats.kernels.profiles import most_frequent_colour
 
+pytestmark = pytest.mark.matrix
+
 EDGES = st.sampled_from([0, 1, 126, 127, 128, 129, 255])
 
 

@@ -24,6 +24,8 @@ from vstats.kernels.contract import TVL1Params
 from vstats.kernels.cpu import flow, solver
 from vstats.kernels.errors import InputError
 
+pytestmark = pytest.mark.matrix
+
 TRUTH = [  # name, frames, truth, the mean endpoint error of OpenCV 5.0
     ("RubberWhale", "opencv_RubberWhale{}.png", (1, 2), "opencv_RubberWhale.flo", 0.156),
     ("Dimetrodon", "middlebury_Dimetrodon_frame{}.png", (10, 11), "middlebury_Dimetrodon_flow10.flo", 0.180),

@@ -16,6 +16,8 @@ from tests import naive
 from vstats.kernels import ops
 from vstats.kernels.errors import NoLabel
 
+pytestmark = pytest.mark.matrix
+
 GOLDEN = Path(__file__).parent.parent / "golden"
 Golden = dict[str, Any]
 

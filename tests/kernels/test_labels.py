@@ -9,6 +9,8 @@ from vstats.kernels import ops, rules
 from vstats.kernels.errors import InputError, NoLabel
 from vstats.kernels.rules import Column
 
+pytestmark = pytest.mark.matrix
+
 
 @pytest.fixture(scope="module")
 def arrays() -> tuple[Any, Any]:

@@ -10,6 +10,8 @@ from vstats.kernels import patterns
 from vstats.kernels.errors import InputError
 from vstats.kernels.patterns import Layout, Mask
 
+pytestmark = pytest.mark.matrix
+
 
 def drawn(masks: Mask) -> list[str]:
     """One character a pixel: the block's number, or + where blocks overlap."""

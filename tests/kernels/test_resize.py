@@ -12,6 +12,8 @@ from tests import naive_tvl1 as naive
 from vstats.kernels import ops
 from vstats.kernels.errors import InputError
 
+pytestmark = pytest.mark.matrix
+
 SIDES = st.integers(1, 9)
 
 

@@ -17,6 +17,8 @@ from vstats.pipeline import clip_reader
 from vstats.pipeline.clip_reader import ClipReader
 from vstats.pipeline.errors import StoreError
 
+pytestmark = pytest.mark.matrix
+
 ROWS, SHARD, SHAPE = 21, 4, (3, 6, 5, 3)
 CHECKED = zarr.codecs.Crc32cCodec()
 CODECS: dict[str, list[Any]] = {

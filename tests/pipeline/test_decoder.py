@@ -15,6 +15,8 @@ from vstats.pipeline.config import DecodeLimits
 from vstats.pipeline.decoder import DEATHS, Child, InProcess, decoder_for
 from vstats.pipeline.errors import DecodeError, InternalError, WorkerError
 
+pytestmark = pytest.mark.matrix
+
 POISON = '''
 """Makes the decoding child crash, hang or eat memory on videos whose names say so."""
 import sys

@@ -26,7 +26,7 @@ from vstats.pipeline.store import Store
 from vstats.pipeline.table import label_blocks
 from vstats.pipeline.verify import verify
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.matrix]
 
 NAMES = {"hdf5": "out.h5", "parquet": "out.parquet", "webdataset": "out"}
 

@@ -23,7 +23,7 @@ from vstats.pipeline.failures import Tally
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.matrix]
 
 DIS = ExtractConfig(flow="dis", clips_per_video=3, crops="five", flip="both", save=("statistics",))
 """Many rows, cheap flow: for tests of the engine rather than of labels."""

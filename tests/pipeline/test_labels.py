@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -21,7 +20,10 @@ from vstats.kernels.measure import Measurements
 from vstats.kernels.patterns import Mask, Pattern
 from vstats.kernels.rules import Column, Statistic
 from vstats.pipeline import families, labels
+from vstats.pipeline.decode import decode_frames
 from vstats.pipeline.labels import LabelConfig, label_rows, rebuild_labels, schema
+
+pytestmark = pytest.mark.matrix
 
 Rows = list[tuple[int, int, bool]]
 SMALL = LabelConfig(clip_length=3, working=(10, 11), crop=8, statistics=True)
@@ -228,11 +230,7 @@ def test_real_clips_equal_the_plain_loops(
     data_dir: Path, name: str, start: int, working: tuple[int, int], crop: int, flip: bool
 ) -> None:
     height, width = working
-    with av.open(str(data_dir / "videos" / name), metadata_errors="ignore") as container:
-        decoded = [
-            f.to_ndarray(format="rgb24")
-            for f, _ in zip(container.decode(video=0), range(start + 16), strict=False)
-        ][start:]
+    decoded = [rgb for rgb, _ in islice(decode_frames(str(data_dir / "videos" / name)), start, start + 16)]
     rgb = np.stack([cv2.resize(f, (width, height), interpolation=cv2.INTER_AREA) for f in decoded])
     gray = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in rgb]
     flow = np.stack(

@@ -22,6 +22,8 @@ from vstats.pipeline.plan import video_rows
 from vstats.pipeline.records import VideoRecord
 from vstats.pipeline.store import Plan, ShardReceipt, Store, StoredArray
 
+pytestmark = pytest.mark.matrix
+
 VALUES = StoredArray(name="labels/some/thing", shape=(3,), dtype="float32", fill=float("nan"))
 PIXELS = StoredArray(name="clips", shape=(2, 4, 4, 3), dtype="uint8", chunk_rows=True)
 

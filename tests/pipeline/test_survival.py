@@ -22,7 +22,7 @@ from vstats.pipeline.provenance import versions
 from vstats.pipeline.store import Store
 from vstats.pipeline.verify import verify
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.matrix]
 
 OPTIONS = ["--flow", "farneback", "--clips-per-video", "2", "--flip", "both", "--shard-size", "2"]
 CONFIG = ExtractConfig(flow="farneback", clips_per_video=2, flip="both")
@@ -254,7 +254,9 @@ def test_poison_videos_are_named_and_the_rest_is_labelled(folder: Path, calm: st
 def test_a_second_writer_is_refused_by_name(folder: Path, calm: str, tmp_path: Path) -> None:
     store = tmp_path / "a.vstats"
     process = begin(folder, store, "--workers", "1")
+    process.send_signal(signal.SIGSTOP)  # it must not end before the second one looks
     done = run(folder, store, "--workers", "0")
+    process.send_signal(signal.SIGCONT)
     assert done.returncode == 4
     assert f"is being written by process {process.pid} on" in done.stderr
     process.communicate(timeout=90)
