@@ -24,7 +24,7 @@ from vstats.pipeline.encodings import targets
 from vstats.pipeline.errors import ConfigMismatch, NotAStore, NotCommitted, StoreError, UsageError
 from vstats.pipeline.loader import ClipDataset, ClipLoader, Filter, Items, collate, normalise, split_keys
 from vstats.pipeline.place import Place, open_place
-from vstats.pipeline.shard import label_config
+from vstats.pipeline.shard import row_arrays
 from vstats.pipeline.store import ARRAYS, Store
 from vstats.pipeline.table import store_columns
 
@@ -531,6 +531,6 @@ def test_by_shard_and_curriculum(dataset: ClipDataset) -> None:
 def test_targets_of_other_profiles_are_counted() -> None:
     from vstats.pipeline.config import ExtractConfig
 
-    mas = targets(label_config(ExtractConfig(profile="mas-released")))
+    mas = targets(row_arrays(ExtractConfig(profile="mas-released")))
     assert len(mas) == 14
     assert {t.classes for t in mas if t.group == "global"} == {15}
