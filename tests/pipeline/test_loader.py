@@ -59,6 +59,24 @@ def stored_labels(store: Store, family: str) -> Any:
     return np.concatenate([store.read(name) for name in names], axis=1)
 
 
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "from vstats.pipeline.loader import ClipDataset; ClipDataset({store!r})[0]",
+        "from vstats.cli.main import main; main(['labels', {store!r}, '-o', os.devnull])",
+        "from vstats.cli.main import main; main(['digest', {store!r}])",
+        "from vstats.cli.main import main; main(['inspect', {store!r}])",
+    ],
+)
+def test_readers_of_a_store_load_neither_decoder_nor_kernels(store: Store, reads: str) -> None:
+    engine = "sorted({'av', 'numba', 'cupy', 'dask'} & sys.modules.keys())"
+    script = f"import os, sys\ntry: {reads.format(store=str(store.path))}\nfinally: print({engine})"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 # ---------------------------------------------------------------------------------------------------------- items
 
 
