@@ -11,7 +11,7 @@ def command(as_json: bool) -> None:
     """List the label families with their columns, and the patterns that they are computed on."""
     from dataclasses import asdict
 
-    from vstats.pipeline.report import describe_families, describe_patterns
+    from vstats.pipeline.definitions import describe_families, describe_patterns
 
     families, patterns = describe_families(), describe_patterns()
     if as_json:

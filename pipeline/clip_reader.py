@@ -9,9 +9,8 @@ import json
 import math
 import os
 import threading
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +56,6 @@ class Layout:
         Where a shard's index stands.
     index_checked, row_checked : bool
         Whether the index and every row carry a CRC-32C.
-    compressor : str or None
-        Name of the codec that rows are compressed with.
     fill : float
         What a row holds that was never written; Zarr leaves out rows of nothing else.
     """
@@ -71,12 +68,11 @@ class Layout:
     index_at_end: bool
     index_checked: bool
     row_checked: bool
-    compressor: str | None
     fill: float
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row, uncompressed."""
+        """Bytes of a row."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
@@ -131,10 +127,9 @@ def _parse_layout(record: Mapping[str, Any]) -> Layout:
     if sharding["name"] != "sharding_indexed" or shard_shape != shape or inside["chunk_shape"] != [1, *shape]:
         raise ValueError("its chunks are not single rows in shards")
     checked = names[-1] == "crc32c"
-    compressors = names[1 : len(names) - checked]
     little = inside["codecs"][0].get("configuration", {}).get("endian", "little") == "little"
-    if names[0] != "bytes" or not little or len(compressors) > 1 or not set(compressors) <= DECODERS.keys():
-        raise ValueError(f"its codecs are {names}; {', '.join(DECODERS)} or none are read")
+    if names not in (["bytes"], ["bytes", "crc32c"]) or not little:
+        raise ValueError(f"its codecs are {names}; pixels are stored as they are, with or without a crc32c")
     return Layout(
         rows=int(rows),
         shard_rows=int(shard_rows),
@@ -144,7 +139,6 @@ def _parse_layout(record: Mapping[str, Any]) -> Layout:
         index_at_end=inside.get("index_location", "end") == "end",
         index_checked=[codec["name"] for codec in inside["index_codecs"]] == ["bytes", "crc32c"],
         row_checked=checked,
-        compressor=compressors[0] if compressors else None,
         fill=float(record["fill_value"]),
     )
 
@@ -186,7 +180,7 @@ class _Stored(NamedTuple):
 
 @dataclass(slots=True)
 class _OpenFiles:
-    """What belongs to one process: descriptors, a lock, which rows were found whole, threads that decompress."""
+    """What belongs to one process: descriptors, a lock, which rows were found whole, threads that read."""
 
     pid: int
     checked: npt.NDArray[np.bool_]
@@ -293,14 +287,17 @@ class ClipReader:
                 target.view(self.layout.dtype)[:] = self.layout.fill
             else:
                 there.append(_Stored(row, target, *found))
-        read = self._read_plain if self.layout.compressor is None else self._read_compressed
         share = max(ROWS_A_THREAD, -(-len(there) // self.threads))
         mine, *others = [there[k : k + share] for k in range(0, len(there), share)] or [[]]
         if others and self._open.threads is None:
             self._open.threads = ThreadPoolExecutor(self.threads - 1, "vstats-clips")
-        jobs = [self._open.threads.submit(read, part) for part in others] if self._open.threads else []
+        jobs = (
+            [self._open.threads.submit(self._read_rows, part) for part in others]
+            if self._open.threads
+            else []
+        )
         try:
-            read(mine)
+            self._read_rows(mine)
         finally:
             wait(jobs)  # nobody may still use files and buffers that are let go of
         for job in jobs:
@@ -308,7 +305,7 @@ class ClipReader:
         while len(self._open.shards) > OPEN_FILES:
             os.close(self._open.shards.popitem(last=False)[1])
 
-    def _read_plain(self, wanted: Sequence["_Stored"]) -> None:
+    def _read_rows(self, wanted: Sequence["_Stored"]) -> None:
         checked = 4 if self.layout.row_checked else 0
         for row, target, descriptor, offset, size in wanted:
             if size != len(target) + checked:
@@ -318,36 +315,14 @@ class ClipReader:
             else:
                 footer = np.empty(4, np.uint8)
                 self._pread(row, descriptor, [target.data, footer.data], offset)
-                self._check_row(row, target, footer)
-
-    def _read_compressed(self, wanted: Sequence["_Stored"]) -> None:
-        for row, target, descriptor, offset, size in wanted:
-            stored = np.empty(size, np.uint8)
-            self._pread(row, descriptor, [stored.data], offset)
-            self._expand(row, stored, target)
-
-    def _expand(self, row: int, stored: U8, target: U8) -> None:
-        end = len(stored) - 4 if self.layout.row_checked else len(stored)
-        if not self._trusted(row):
-            self._check_row(row, stored[:end], stored[end:])
-        assert self.layout.compressor is not None
-        try:
-            content = DECODERS[self.layout.compressor](stored[:end])
-        except (ValueError, RuntimeError, zlib.error) as error:
-            raise self._damaged(row, f"does not decompress ({error})") from error
-        if len(content) != len(target):
-            raise self._damaged(row, f"expands to {len(content)} bytes and should to {len(target)}")
-        target[:] = np.frombuffer(content, np.uint8)
+                self._compare(row, target, footer.tobytes())
+                self._open.checked[row] = True
 
     def _trusted(self, row: int) -> bool:
         """Return whether a row need not be compared with its checksum, or has none."""
         if self.check == "first" and self.layout.row_checked:
             return bool(self._open.checked[row])
         return self.check == "never" or not self.layout.row_checked
-
-    def _check_row(self, row: int, content: U8, checksum: U8) -> None:
-        self._compare(row, content, checksum.tobytes())
-        self._open.checked[row] = True
 
     def _locate(self, row: int) -> tuple[int, int, int] | None:
         """Return the descriptor of a row's shard, and the row's offset and length in it; None: it is all fill."""
@@ -413,25 +388,3 @@ class ClipReader:
 
     def _damaged(self, row: int, what: str) -> StoreError:
         return StoreError(f"{self._file(row)}, row {row}: {what}; `vstats verify` checks the store")
-
-
-def _zstd(content: U8) -> bytes:
-    from numcodecs.zstd import decompress
-
-    expanded: bytes = decompress(content.data)
-    return expanded
-
-
-def _blosc(content: U8) -> bytes:
-    from numcodecs.blosc import decompress
-
-    expanded: bytes = decompress(content.data)
-    return expanded
-
-
-def _gzip(content: U8) -> bytes:
-    return zlib.decompress(content.data, wbits=31)
-
-
-DECODERS: dict[str, Callable[[U8], bytes]] = {"zstd": _zstd, "blosc": _blosc, "gzip": _gzip}
-"""Compressors that a rewritten array may use, by Zarr's name."""

@@ -12,16 +12,14 @@ soft      float32 [classes], sums to 1           zeros: it adds nothing to a cro
 section 3.4; ``train.py`` of laura-wang/video_repres_sts).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from vstats.kernels import patterns
-from vstats.pipeline import families
-from vstats.pipeline.labels import LabelConfig, schema
+from vstats.pipeline.records import ArrayRecord
 
 U8 = npt.NDArray[np.uint8]
 F32 = npt.NDArray[np.float32]
@@ -67,42 +65,32 @@ class Target:
 
 
 def targets(
-    config: LabelConfig, wanted: Sequence[str] | None = None, groups: Sequence[str] | None = None
+    arrays: Iterable[ArrayRecord], wanted: Sequence[str] | None = None, groups: Sequence[str] | None = None
 ) -> tuple[Target, ...]:
     """Return the labels of some families (None: all) and groups (patterns and "global"; None: all), in stored order."""
-    assert config.families is not None
-    assert config.patterns is not None
-    shapes = {
-        spec.name: spec.shape
-        for spec in schema(
-            LabelConfig(
-                profile=config.profile, clip_length=config.clip_length, working=config.working, crop=config.crop,
-                families=config.families, patterns=config.patterns, statistics=True,
-            )
-        )
-    }  # fmt: skip
     found = []
-    for family in (families.get(name) for name in config.families if wanted is None or name in wanted):
-        for group in family.groups([patterns.get(name) for name in config.patterns]):
-            place = {column.name: k for k, column in enumerate(group.columns)}
-            part = group.name.removeprefix(f"{family.name}/")
-            if groups is not None and part not in groups:
-                continue
-            for k, column in enumerate(group.columns):
-                statistic = f"statistics/{group.name}/{column.of}"
-                found.append(
-                    Target(
-                        name=f"{family.name}_{part}_{column.name}",
-                        family=family.name,
-                        group=part,
-                        array=f"labels/{group.name}",
-                        position=k,
-                        classes=shapes[statistic][-1],
-                        statistic=statistic,
-                        smallest=column.pick == "smallest",
-                        within=None if column.within is None else place[column.within],
-                    )
+    for array in arrays:
+        family, _, group = array.group.partition("/")
+        if (
+            array.kind != "label"
+            or (wanted is not None and family not in wanted)
+            or (groups is not None and group not in groups)
+        ):
+            continue
+        for position, label in enumerate(array.labels):
+            found.append(
+                Target(
+                    name=f"{family}_{group}_{label.name}",
+                    family=family,
+                    group=group,
+                    array=array.name,
+                    position=position,
+                    classes=label.classes,
+                    statistic=label.statistic,
+                    smallest=label.smallest,
+                    within=label.within,
                 )
+            )
     return tuple(found)
 
 

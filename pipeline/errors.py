@@ -168,5 +168,9 @@ def _rebuild_internal_error(message: str, details: str) -> InternalError:
     return InternalError(message, details=details)
 
 
+class DifferentVideo(UserWarning):
+    """A video is another copy than the one that was labelled."""
+
+
 def _rebuild_video_error(kind: type[VideoError], message: str, stage: str) -> VideoError:
     return kind(message, stage=stage)

@@ -119,7 +119,7 @@ def estimate(
     probing = ratio(busiest(len(sizes), videos_per_task(len(sizes), run), sample.workers), len(sizes))
     labelling = ratio(busiest(rows, size, sample.workers), rows)
     small = _write(sample, config)
-    pixels = any(array.chunk_rows for array in shard.row_arrays(config))
+    pixels = any(array.kind == "pixels" for array in shard.row_arrays(config))
     writing = small.shard_seconds * (ratio(size, small.rows) if pixels else 1)
     return Estimate(
         videos=len(sizes),

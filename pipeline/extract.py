@@ -23,9 +23,9 @@ from vstats.pipeline.parts import Part, select
 from vstats.pipeline.place import LocalPlace, Place, check_workers_see, open_place
 from vstats.pipeline.probe import probe_all
 from vstats.pipeline.progress import NoProgress, Progress
-from vstats.pipeline.records import Failure, VideoRecord
+from vstats.pipeline.records import ArrayRecord, Failure, VideoRecord
 from vstats.pipeline.status import StatusFile
-from vstats.pipeline.store import Store, StoredArray
+from vstats.pipeline.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +371,7 @@ def _dry_report(
     )
 
 
-def _bytes(arrays: Sequence[StoredArray], rows: int) -> int:
+def _bytes(arrays: Sequence[ArrayRecord], rows: int) -> int:
     return rows * sum(int(np.prod(a.shape, dtype=np.int64)) * np.dtype(a.dtype).itemsize for a in arrays)
 
 

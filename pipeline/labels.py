@@ -22,6 +22,7 @@ from vstats.kernels.patterns import Pattern
 from vstats.kernels.profiles import Profile
 from vstats.kernels.rules import Decided, Family, Group, Statistic, decide
 from vstats.pipeline import families as _families
+from vstats.pipeline.records import ArrayRecord, LabelRecord
 
 Array = npt.NDArray[Any]
 
@@ -131,22 +132,6 @@ class LabelConfig:
         return tuple(g for f in self._families for g in f.groups(self._patterns))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArraySpec:
-    """One array of a store: its name, the shape and dtype of a row, and what stands in rows never computed.
-
-    `columns` names the entries of a row along its last axis where it is a label or margin; () elsewhere. `meaning` says
-    in words what a row holds.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    fill: float
-    columns: tuple[str, ...] = ()
-    meaning: str = ""
-
-
 def flows_needed(profile: str, clip_length: int) -> int:
     """Flow fields that a clip of `clip_length` frames needs in this profile: T - 1, or T for "sts-released"."""
     return _profiles.get(profile).flows_needed(clip_length)
@@ -157,7 +142,7 @@ def frames_needed(profile: str, clip_length: int) -> int:
     return _profiles.get(profile).frames_needed(clip_length)
 
 
-def schema(config: LabelConfig) -> tuple[ArraySpec, ...]:
+def schema(config: LabelConfig) -> tuple[ArrayRecord, ...]:
     """Return the arrays that `label_rows` fills, in canonical order: labels, then statistics and margins."""
     return _schema(config, config._families, config._patterns)
 
@@ -165,37 +150,51 @@ def schema(config: LabelConfig) -> tuple[ArraySpec, ...]:
 @lru_cache(maxsize=32)
 def _schema(
     config: LabelConfig, families: tuple[Family, ...], patterns: tuple[Pattern, ...]
-) -> tuple[ArraySpec, ...]:
+) -> tuple[ArrayRecord, ...]:
     labels, statistics, margins = [], [], []
     for g in (g for f in families for g in f.groups(patterns)):
-        names = tuple(c.name for c in g.columns)
+        shapes = {s.name: _row_shape(s, g, config) for s in g.statistics}
+        place = {column.name: k for k, column in enumerate(g.columns)}
+        records = tuple(
+            LabelRecord(
+                name=c.name,
+                meaning=c.meaning,
+                classes=shapes[c.of][-1],
+                statistic=f"statistics/{g.name}/{c.of}",
+                smallest=c.pick == "smallest",
+                within=None if c.within is None else place[c.within],
+            )
+            for c in g.columns
+        )
         where = "the whole crop" if g.pattern is None else g.pattern.name
-        meaning = "; ".join(f"{c.name}: {c.meaning}" for c in g.columns)
         labels.append(
-            ArraySpec(
+            ArrayRecord(
                 name=f"labels/{g.name}",
-                shape=(len(names),),
+                kind="label",
+                shape=(len(records),),
                 dtype="uint8",
                 fill=UNLABELLED,
-                columns=names,
-                meaning=f"labels of {where}, from 1, 0 undefined. {meaning}",
+                labels=records,
+                meaning=f"labels of {where}, from 1; 0 is undefined",
             )
         )
         margins.append(
-            ArraySpec(
+            ArrayRecord(
                 name=f"margins/{g.name}",
-                shape=(len(names),),
+                kind="margin",
+                shape=(len(records),),
                 dtype="float32",
                 fill=math.nan,
-                columns=names,
+                labels=records,
                 meaning="gap between the label's winner and its runner-up, relative to the larger of the two, 0 to 1",
             )
         )
         for s in g.statistics:
             statistics.append(
-                ArraySpec(
+                ArrayRecord(
                     name=f"statistics/{g.name}/{s.name}",
-                    shape=_row_shape(s, g, config),
+                    kind="statistic",
+                    shape=shapes[s.name],
                     dtype=s.dtype,
                     fill=math.nan if s.dtype == "float32" else float(np.iinfo(np.uint32).max),
                     meaning=s.meaning,

@@ -19,7 +19,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,14 +41,16 @@ from vstats.pipeline.encodings import (
     distribution,
     regression_targets,
 )
-from vstats.pipeline.errors import ConfigMismatch, UsageError
+from vstats.pipeline.errors import ConfigMismatch, DifferentVideo, UsageError
 from vstats.pipeline.place import ObjectPlace
 from vstats.pipeline.records import PlannedRow
 from vstats.pipeline.remote_clips import RemoteClips
 from vstats.pipeline.sampling import EpochSampler, in_share
 from vstats.pipeline.selection import Filter, Selection, select, split_keys
 from vstats.pipeline.store import ARRAYS, INDEX, Store
-from vstats.pipeline.video_clips import DifferentVideo, VideoClips
+
+if TYPE_CHECKING:
+    from vstats.pipeline.video_clips import VideoClips
 
 __all__ = [
     "IGNORE", "ClipDataset", "ClipLoader", "DifferentVideo", "Filter", "collate", "in_share", "normalise", "split_keys",
@@ -86,7 +88,7 @@ class ClipDataset(Dataset[Item]):
     source : {"auto", "clips", "videos"}
         Take frames from stored clips, from videos, or from clips where there are any.
     mismatch : {"error", "warn"}
-        What to do about a video with another sha256 than was labelled, see `VideoClips`.
+        What to do about a video with another sha256 than was labelled, see `vstats.pipeline.video_clips.VideoClips`.
     families, patterns : sequence of str, optional
         Label families, and patterns or "global"; default all.
     encoding : {"index", "number", "soft"}
@@ -235,10 +237,10 @@ class ClipDataset(Dataset[Item]):
             whole = len(places) == len(chosen)
             target = buffer if whole else np.empty((len(places), *shape[1:]), np.uint8)
             source = self.sources[number]
-            if isinstance(source, VideoClips):
-                source.read_into([columns.planned_row(i) for i in chosen[places].tolist()], target)
-            else:
+            if isinstance(source, ClipReader | RemoteClips):
                 source.read_into(columns.rows[chosen[places]], target)
+            else:
+                source.read_into([columns.planned_row(i) for i in chosen[places].tolist()], target)
             if not whole:
                 buffer[places] = target
         channels_first = frames.permute(0, 4, 1, 2, 3)
@@ -413,7 +415,7 @@ class _Columns:
 
 def _source(
     store: Store, root: str | Path | None, source: str, mismatch: str, check: str
-) -> ClipReader | RemoteClips | VideoClips:
+) -> "ClipReader | RemoteClips | VideoClips":
     stored = "clips" in store.plan.config.save
     if source == "clips" and not stored:
         raise UsageError(
@@ -428,6 +430,8 @@ def _source(
             f"{store.place} keeps no clips: give root=, the folder of its videos "
             f"(they were at {store.plan.root} where they were labelled)"
         )
+    from vstats.pipeline.video_clips import VideoClips  # decoding is loaded where videos are decoded alone
+
     return VideoClips(store, root, mismatch=mismatch)
 
 

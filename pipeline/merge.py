@@ -26,10 +26,10 @@ from vstats.pipeline.place import LocalPlace, Place, open_place
 from vstats.pipeline.plan import automatic_shard_size
 from vstats.pipeline.progress import NoProgress, Progress
 from vstats.pipeline.provenance import machine, versions
-from vstats.pipeline.records import Failure, ManifestRow, VideoRecord
+from vstats.pipeline.records import ArrayRecord, Failure, ManifestRow, VideoRecord
 from vstats.pipeline.shards import drop_damaged
 from vstats.pipeline.status import StatusFile
-from vstats.pipeline.store import Array, ShardReceipt, Store, StoredArray
+from vstats.pipeline.store import Array, ShardReceipt, Store
 
 PARTS = "parts.json"
 """What a merged store was made of, and who made each part."""
@@ -167,14 +167,14 @@ class Source:
         parts: list[dict[str, Any]] = self._unsealed(PARTS)["parts"]
         return parts
 
-    def read(self, array: StoredArray, rows: Array) -> Array:
+    def read(self, array: ArrayRecord, rows: Array) -> Array:
         """Return the values of `rows`, ascending."""
         plan = self.store.plan
         pieces = [np.empty((0, *array.shape), array.dtype)]
         size = stores.rows_a_file(array, plan)
         files, firsts = np.unique(rows // size, return_index=True)
         for file, mine in zip(files.tolist(), np.split(rows, firsts[1:]), strict=False):
-            if array.chunk_rows:  # pixels: a row is a chunk, and a shard of them is large
+            if array.kind == "pixels":  # pixels: a row is a chunk, and a shard of them is large
                 self._check_file(array, file)
                 start = int(mine[0])
                 block = self.store.read(array.name, start, int(mine[-1]) + 1)
@@ -193,7 +193,7 @@ class Source:
                 self._receipt = ShardReceipt.from_json(self._unsealed(name))
             yield self._receipt
 
-    def _block(self, array: StoredArray, file: int, start: int, stop: int) -> Array:
+    def _block(self, array: ArrayRecord, file: int, start: int, stop: int) -> Array:
         last, block = self._blocks.get(array.name, (-1, np.empty(0)))
         if last != file:
             self._check_file(array, file)
@@ -201,7 +201,7 @@ class Source:
             self._blocks[array.name] = (file, block)
         return block
 
-    def _check_file(self, array: StoredArray, file: int) -> None:
+    def _check_file(self, array: ArrayRecord, file: int) -> None:
         self._check(f"{stores.ARRAYS}/{array.name}/c.{file}" + ".0" * len(array.shape))
 
     def _check(self, name: str) -> None:
@@ -464,7 +464,7 @@ def _merge_shard(store: Store, shard: int, opened: Sequence[Source], layout: Lay
         value = np.empty((stop - start, *array.shape), array.dtype)
         for number in used:
             value[origin == number] = opened[number].read(array, rows[origin == number])
-        if array.chunk_rows:  # pixels, of which one array at a time is enough in memory
+        if array.kind == "pixels":  # pixels, of which one array at a time is enough in memory
             files |= stores.write_rows(store.place, shard, start, {array.name: value})
             row_sha256 |= stores.row_digests({array.name: value}, [array])
         else:

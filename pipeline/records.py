@@ -1,6 +1,9 @@
 """Every record that passes between stages: frozen, keyword-only, and checked when made."""
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +139,92 @@ class Failure:
     message: str
     rows: tuple[int, ...] = field(default=())
     attempts: int = 1
+
+
+ArrayKind = Literal["index", "label", "statistic", "margin", "pixels"]
+"""What an array of a store is: planned, or computed for its rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRecord:
+    """One label: an entry along the last axis of a label array.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the array: "u_loc".
+    meaning : str
+        What it says, in words.
+    classes : int
+        Values that it can take, 1 to `classes`; 0 is undefined.
+    statistic : str
+        The array that it is the winner of, whether the store keeps it or not.
+    smallest : bool
+        Whether the smallest wins.
+    within : int or None
+        Position of the label that says in which block to look.
+    """
+
+    name: str
+    meaning: str
+    classes: int
+    statistic: str
+    smallest: bool
+    within: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrayRecord:
+    """One array of a store: all that a reader needs to know of it.
+
+    Parameters
+    ----------
+    name : str
+        Its path in labels.zarr: "labels/motion/pattern_1".
+    kind : ArrayKind
+        What it is. Every row of "pixels" is a chunk of its own, so that a reader fetches just that row; other arrays have
+        one compressed chunk per shard.
+    shape : tuple of int
+        Of one row.
+    dtype : str
+        NumPy's name of it.
+    fill : float
+        What stands in rows that were never computed.
+    labels : tuple of LabelRecord
+        The labels along the last axis, of kind "label"; those whose margins stand there, of kind "margin".
+    meaning : str
+        What a row holds, in words.
+    """
+
+    name: str
+    kind: ArrayKind
+    shape: tuple[int, ...]
+    dtype: str
+    fill: float = 0
+    labels: tuple[LabelRecord, ...] = ()
+    meaning: str
+
+    @property
+    def group(self) -> str:
+        """Family and pattern of a label, statistic or margin: "motion/pattern_1"; "" for the rest."""
+        return "/".join(self.name.split("/")[1:3]) if self.kind in ("label", "statistic", "margin") else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON value that `from_json` reads back; NaN is written as Zarr writes it."""
+        fill = "NaN" if math.isnan(self.fill) else self.fill
+        return {
+            **asdict(self),
+            "shape": list(self.shape),
+            "fill": fill,
+            "labels": [asdict(c) for c in self.labels],
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "ArrayRecord":
+        """Return the array that `to_json` wrote."""
+        fill = math.nan if record["fill"] == "NaN" else record["fill"]
+        labels = tuple(LabelRecord(**label) for label in record["labels"])
+        return cls(**{**record, "shape": tuple(record["shape"]), "fill": fill, "labels": labels})
 
 
 def without_path(error: Exception, path: str) -> str:

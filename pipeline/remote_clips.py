@@ -31,15 +31,15 @@ class RemoteClips:
     Raises
     ------
     StoreError
-        There is no such array, or it is not stored a row a chunk without compression.
+        There is no such array, or it is not stored one row per chunk with checksums.
     """
 
     def __init__(self, place: ObjectPlace, array: str) -> None:
         self.array = array
         where = place.where(f"{array}/zarr.json")
         self.layout = parse_layout(place.read(f"{array}/zarr.json"), where)
-        if self.layout.compressor is not None or not self.layout.row_checked:
-            raise StoreError(f"{where}: rows on object storage must be uncompressed, with a CRC-32C each")
+        if not self.layout.row_checked:
+            raise StoreError(f"{where}: rows on object storage must have a CRC-32C each")
         self._indexes: dict[int, npt.NDArray[np.uint64]] = {}
         self._open(place)
 

@@ -11,7 +11,6 @@ from vstats.pipeline import store as stores
 from vstats.pipeline.encodings import Target, targets
 from vstats.pipeline.errors import UsageError
 from vstats.pipeline.manifest import read_manifest
-from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
 
 U8 = npt.NDArray[np.uint8]
@@ -89,11 +88,10 @@ def select(
     StoreError
         The store's files are missing or damaged.
     """
-    config = label_config(store.plan.config)
-    known = targets(config)
+    known = targets(store.plan.arrays)
     _check_known("label family", families, {t.family for t in known})
     _check_known("pattern", groups, {t.group for t in known})
-    chosen = targets(config, families, groups)
+    chosen = targets(store.plan.arrays, families, groups)
     kept = "statistics" in store.plan.config.save
     if not kept and (statistics or wanted.min_motion > 0 or wanted.min_margin > 0):
         raise UsageError(

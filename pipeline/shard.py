@@ -17,8 +17,8 @@ from vstats.pipeline.decoder import Decoder, decoder_for
 from vstats.pipeline.errors import DecodeError, VideoError, faults_on
 from vstats.pipeline.place import open_place
 from vstats.pipeline.plan import ShardTask, VideoRows
-from vstats.pipeline.records import F32, U8, Failure, PlannedRow, without_path
-from vstats.pipeline.store import Array, ShardReceipt, StoredArray
+from vstats.pipeline.records import F32, U8, ArrayRecord, Failure, PlannedRow, without_path
+from vstats.pipeline.store import Array, ShardReceipt
 
 
 def label_config(config: ExtractConfig) -> labels.LabelConfig:
@@ -33,22 +33,21 @@ def label_config(config: ExtractConfig) -> labels.LabelConfig:
     )
 
 
-def row_arrays(config: ExtractConfig) -> tuple[StoredArray, ...]:
+def row_arrays(config: ExtractConfig) -> tuple[ArrayRecord, ...]:
     """Return every array that computing fills, which is all but the planned index."""
-    arrays = [store.STATUS]
-    for spec in labels.schema(label_config(config)):
-        arrays.append(StoredArray(name=spec.name, shape=spec.shape, dtype=spec.dtype, fill=spec.fill))
-    side, length = config.crop_size, config.clip_length
-    if "clips" in config.save:
-        arrays.append(
-            StoredArray(name="clips", shape=(length, side, side, 3), dtype="uint8", chunk_rows=True)
-        )
-    if "flow" in config.save:
-        fields = config.frames_needed - 1
-        arrays.append(
-            StoredArray(name="flow", shape=(fields, side, side, 2), dtype="float16", chunk_rows=True)
-        )
-    return tuple(arrays)
+    side, length, fields = config.crop_size, config.clip_length, config.frames_needed - 1
+    pixels = {
+        "clips": ArrayRecord(
+            name="clips", kind="pixels", shape=(length, side, side, 3), dtype="uint8",
+            meaning="RGB frames of the crop: frame, row, column, channel",
+        ),
+        "flow": ArrayRecord(
+            name="flow", kind="pixels", shape=(fields, side, side, 2), dtype="float16",
+            meaning="flow of the crop in pixels per step, x right, y down: field, row, column, (u, v)",
+        ),
+    }  # fmt: skip
+    saved = (array for name, array in pixels.items() if name in config.save)
+    return (store.STATUS, *labels.schema(label_config(config)), *saved)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -361,7 +360,7 @@ def _flip_flow(flow: Array, config: ExtractConfig) -> Array:
 
 def _empty_row(values: dict[str, Array], position: int, config: ExtractConfig) -> None:
     for array in row_arrays(config):
-        if array is not store.STATUS and not array.chunk_rows:
+        if array is not store.STATUS and array.kind != "pixels":
             values[array.name][position] = array.fill
 
 

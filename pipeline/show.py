@@ -16,8 +16,8 @@ from vstats.pipeline.decoder import decoder_for
 from vstats.pipeline.drawing import ALARM, FAINT, INK, ORANGE, TEAL, Band, Bars, Mark, Panel, Words
 from vstats.pipeline.durable import write_durably
 from vstats.pipeline.errors import DecodeError, UsageError
-from vstats.pipeline.labels import ArraySpec, LabelConfig
-from vstats.pipeline.records import F32, U8, PlannedRow
+from vstats.pipeline.labels import LabelConfig
+from vstats.pipeline.records import F32, U8, ArrayRecord, PlannedRow
 from vstats.pipeline.report import COLOURS, DIRECTIONS
 from vstats.pipeline.shard import label_config, read_clips
 from vstats.pipeline.shards import rows_task
@@ -263,12 +263,12 @@ def _scene(
     differences = []
     for spec in labels.schema(wanted):
         if spec.name.startswith("labels/"):
-            for k, column in enumerate(spec.columns):
+            for k, label in enumerate(spec.labels):
                 now, then = int(again[spec.name][0, k]), int(stored[spec.name][k])
                 if now != then:
                     name = spec.name.removeprefix("labels/")
                     differences.append(
-                        f"{name}/{column} is stored as {then} and is {now} when computed again"
+                        f"{name}/{label.name} is stored as {then} and is {now} when computed again"
                     )
     profile = profiles.get(wanted.profile)
     y, x, side = row.crop_y, row.crop_x, wanted.crop
@@ -326,15 +326,16 @@ class _Label:
 def _label(scene: Scene, array: str, column: str, config: LabelConfig) -> _Label | None:
     """Return a label by its array and column, None where the store has no such label."""
     spec = _specs(config).get(array)
-    if spec is None or column not in spec.columns:
+    names = [label.name for label in spec.labels] if spec is not None else []
+    if column not in names:
         return None
-    k = spec.columns.index(column)
+    k = names.index(column)
     value = int(scene.stored[array][k])
     margins = scene.margins.get(array)
     return _Label(value=value, margin=None if margins is None or not value else float(margins[k]))
 
 
-def _specs(config: LabelConfig) -> dict[str, ArraySpec]:
+def _specs(config: LabelConfig) -> dict[str, ArrayRecord]:
     return {spec.name: spec for spec in labels.schema(config) if spec.name.startswith("labels/")}
 
 
@@ -515,7 +516,8 @@ def _other_words(scene: Scene, config: LabelConfig) -> list[Words]:
         family, pattern = spec.name.removeprefix("labels/").split("/")
         if family not in ("motion", "appearance"):
             found = [
-                f"{name} {value}" for name, value in zip(spec.columns, scene.stored[spec.name], strict=True)
+                f"{label.name} {value}"
+                for label, value in zip(spec.labels, scene.stored[spec.name], strict=True)
             ]
             words.append(Words(text=f"{family}, {_plain(pattern)}: {', '.join(found)}"))
     return words

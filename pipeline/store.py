@@ -18,7 +18,6 @@ A task owns whole shards of every array and nobody else writes them. A shard cou
 
 import hashlib
 import json
-import math
 from array import array as compact_array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -37,9 +36,9 @@ from vstats.pipeline.config import ExtractConfig, canonical_json
 from vstats.pipeline.durable import seal, unseal
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError, UsageError
 from vstats.pipeline.place import LocalPlace, ObjectPlace, Place, each, open_place
-from vstats.pipeline.records import Failure, PlannedRow, VideoRecord
+from vstats.pipeline.records import ArrayRecord, Failure, PlannedRow, VideoRecord
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 PLAN, VIDEOS, ARRAYS, LEDGER = "plan.json", "videos.parquet", "labels.zarr", "ledger"
 FAILURES, MANIFEST, COMMIT, PROBES = "failures.jsonl", "manifest-sha256.txt", "COMMIT.json", "probes"
 
@@ -52,39 +51,17 @@ STATUS_OK, STATUS_DECODE, STATUS_REFUSED, STATUS_PENDING = 0, 1, 2, 255
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredArray:
-    """One array of a store: its name, the shape of one row, its dtype and fill value.
-
-    `chunk_rows` is True for pixels, whose every row is a chunk of its own so that a reader fetches just that row;
-    other arrays have one compressed chunk a shard.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    fill: float = 0
-    chunk_rows: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON value that `from_json` reads back; NaN is written as Zarr writes it."""
-        fill = "NaN" if math.isnan(self.fill) else self.fill
-        return {**asdict(self), "shape": list(self.shape), "fill": fill}
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> "StoredArray":
-        """Return the array that `to_json` wrote."""
-        fill = math.nan if record["fill"] == "NaN" else record["fill"]
-        return cls(**{**record, "shape": tuple(record["shape"]), "fill": fill})
+def _planned(name: str, dtype: str, meaning: str) -> ArrayRecord:
+    return ArrayRecord(name=f"index/{name}", kind="index", shape=(), dtype=dtype, meaning=meaning)
 
 
 INDEX = (
-    StoredArray(name="index/video", shape=(), dtype="uint32"),
-    StoredArray(name="index/start_frame", shape=(), dtype="uint32"),
-    StoredArray(name="index/stride", shape=(), dtype="uint16"),
-    StoredArray(name="index/crop_y", shape=(), dtype="uint16"),
-    StoredArray(name="index/crop_x", shape=(), dtype="uint16"),
-    StoredArray(name="index/flip", shape=(), dtype="uint8"),
+    _planned("video", "uint32", "the row's video, by its place in videos.parquet"),
+    _planned("start_frame", "uint32", "first decoded frame of the clip, from 0"),
+    _planned("stride", "uint16", "decoded frames from one frame of the clip to the next"),
+    _planned("crop_y", "uint16", "first row of the crop, in pixels of the working frame"),
+    _planned("crop_x", "uint16", "first column of the crop, in pixels of the working frame"),
+    _planned("flip", "uint8", "1: mirrored left to right"),
 )
 INDEX_ROWS = 65536
 """Rows a chunk of the index, which the planner writes alone: it need not follow the shards that workers write."""
@@ -95,7 +72,10 @@ LEAF_ROWS = 4096
 VIDEOS_BLOCK = 4096
 """Lines of videos.parquet that are written together, and made into records together."""
 
-STATUS = StoredArray(name="index/status", shape=(), dtype="uint8", fill=STATUS_PENDING)
+STATUS = ArrayRecord(
+    name="index/status", kind="index", shape=(), dtype="uint8", fill=STATUS_PENDING,
+    meaning="0 labelled, 1 the video failed, 2 the profile has no label, 255 not computed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +94,7 @@ class Plan:
         The input as given, and what it was taken for.
     input_sha256 : str
         Digest of the input's keys, labels and explicit clips.
-    arrays : tuple of StoredArray
+    arrays : tuple of ArrayRecord
         Every array of the store.
     versions, machine : dict
         Who planned.
@@ -134,7 +114,7 @@ class Plan:
     source: str
     kind: str
     input_sha256: str
-    arrays: tuple[StoredArray, ...]
+    arrays: tuple[ArrayRecord, ...]
     versions: dict[str, str]
     machine: dict[str, str]
     planned_at: str
@@ -172,7 +152,7 @@ class Plan:
         for name in ("format", "format_version"):
             del fields[name]
         fields["config"] = ExtractConfig.from_json(fields["config"])
-        fields["arrays"] = tuple(StoredArray.from_json(array) for array in fields["arrays"])
+        fields["arrays"] = tuple(ArrayRecord.from_json(array) for array in fields["arrays"])
         return cls(**fields)
 
 
@@ -363,7 +343,7 @@ def _encoded(place: Place, name: str, shard: int, start: int, value: Array) -> t
     return key, memoryview(files[f"array/{key}"].as_numpy_array())
 
 
-def row_digests(values: Mapping[str, Array], arrays: Iterable[StoredArray]) -> dict[str, tuple[str, ...]]:
+def row_digests(values: Mapping[str, Array], arrays: Iterable[ArrayRecord]) -> dict[str, tuple[str, ...]]:
     """Return the sha256 of every row of arrays whose every row is a chunk: a receipt keeps them, for the digest.
 
     They are pixels, too many to read all of them once more when the store is finished.
@@ -371,7 +351,7 @@ def row_digests(values: Mapping[str, Array], arrays: Iterable[StoredArray]) -> d
     return {
         array.name: tuple(hashlib.sha256(row).hexdigest() for row in _row_bytes(values[array.name], array))
         for array in arrays
-        if array.chunk_rows
+        if array.kind == "pixels"
     }
 
 
@@ -488,7 +468,7 @@ def commit(
             place.delete(name)
     store = Store.open(place, incomplete=True)
     known: dict[str, str] = {}
-    leaves: dict[str, list[str]] = {array.name: [] for array in store.plan.arrays if array.chunk_rows}
+    leaves: dict[str, list[str]] = {array.name: [] for array in store.plan.arrays if array.kind == "pixels"}
     unproven = set(unproven_in(store.plan.machine))
     for receipt in store.receipts():
         unproven.update(unproven_in(receipt.machine))
@@ -727,7 +707,7 @@ class Store:
         """
         known = leaves or {}
 
-        def root(array: StoredArray) -> str:
+        def root(array: ArrayRecord) -> str:
             rows = map(bytes.fromhex, known[array.name]) if array.name in known else self._leaves(array)
             return array_root(array.name, array.dtype, (self.rows, *array.shape), rows)
 
@@ -740,16 +720,16 @@ class Store:
         roots["videos"] = array_root("videos", "json", (len(self.videos),), digests)
         return roots
 
-    def _leaves(self, array: StoredArray) -> Iterator[bytes]:
+    def _leaves(self, array: ArrayRecord) -> Iterator[bytes]:
         size = rows_a_file(array, self.plan)
-        if not array.chunk_rows:  # Zarr reads many small files at once in less time than one by one
+        if array.kind != "pixels":  # Zarr reads many small files at once in less time than one by one
             size *= max(1, LEAF_ROWS // size)
         for start in range(0, self.rows, size):
             for row in _row_bytes(self.read(array.name, start, start + size), array):
                 yield hashlib.sha256(row).digest()
 
 
-def _row_bytes(values: Array, array: StoredArray) -> Iterator[bytes]:
+def _row_bytes(values: Array, array: ArrayRecord) -> Iterator[bytes]:
     little = np.dtype(array.dtype).newbyteorder("<")
     for row in np.ascontiguousarray(values.astype(little, copy=False)):
         yield row.tobytes()
@@ -774,15 +754,15 @@ def _zarr_target(place: Place) -> tuple[Any, str]:
     return zarr.storage.ObjectStore(place.store), ARRAYS
 
 
-def rows_a_file(array: StoredArray, plan: Plan) -> int:
+def rows_a_file(array: ArrayRecord, plan: Plan) -> int:
     """Return how many rows of an array stand in one file."""
     return min(INDEX_ROWS, max(1, plan.rows)) if array in INDEX else plan.shard_size
 
 
-def _create_array(group: zarr.Group, array: StoredArray, plan: Plan) -> None:
+def _create_array(group: zarr.Group, array: ArrayRecord, plan: Plan) -> None:
     shape = (plan.rows, *array.shape)
     shard = (rows_a_file(array, plan), *array.shape)
-    if array.chunk_rows:
+    if array.kind == "pixels":
         chunk: tuple[int, ...] = (1, *array.shape)
         codecs: list[Any] = [zarr.codecs.Crc32cCodec()]
     else:

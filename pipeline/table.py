@@ -13,8 +13,6 @@ import numpy as np
 
 from vstats.pipeline import store as stores
 from vstats.pipeline.durable import disk_refused
-from vstats.pipeline.labels import schema
-from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Array, Store
 
 STATUS_WORDS = {
@@ -37,12 +35,12 @@ class LabelColumn:
 def store_columns(store: Store) -> tuple[LabelColumn, ...]:
     """Return every label of a store, in the order of its arrays; named family_pattern_label."""
     columns = []
-    for array in schema(label_config(store.plan.config)):
-        if array.name.startswith("labels/"):
-            prefix = array.name.removeprefix("labels/").replace("/", "_")
+    for array in store.plan.arrays:
+        if array.kind == "label":
+            prefix = array.group.replace("/", "_")
             columns += [
-                LabelColumn(name=f"{prefix}_{name}", array=array.name, position=position)
-                for position, name in enumerate(array.columns)
+                LabelColumn(name=f"{prefix}_{label.name}", array=array.name, position=position)
+                for position, label in enumerate(array.labels)
             ]
     return tuple(columns)
 

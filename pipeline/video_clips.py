@@ -19,7 +19,7 @@ from vstats.pipeline import motion
 from vstats.pipeline.config import ExtractConfig
 from vstats.pipeline.decode import probe_video, wanted_frames
 from vstats.pipeline.durable import file_sha256
-from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.errors import DecodeError, DifferentVideo
 from vstats.pipeline.manifest import path_of_key
 from vstats.pipeline.plan import clip_frames
 from vstats.pipeline.records import U8, PlannedRow
@@ -27,10 +27,6 @@ from vstats.pipeline.store import Store
 
 MISMATCHES = ("error", "warn")
 """What to do about a video with other bytes: refuse it; or take it, with a warning, if its frames are as many."""
-
-
-class DifferentVideo(UserWarning):
-    """A video is another copy than the one that was labelled."""
 
 
 class VideoClips:

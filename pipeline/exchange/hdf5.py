@@ -34,8 +34,10 @@ def write(header: Header, blocks: Iterable[Block], output: Path) -> None:
             file[f"videos/{name}"] = np.array([video[name] for video in header.videos], h5py.string_dtype())
         file["videos/label"] = np.array([video["label"] for video in header.videos], np.int64)
         for array in plan.arrays:
-            chunk = (1 if array.chunk_rows else max(1, min(plan.shard_size, plan.rows)), *array.shape)
-            packed: dict[str, Any] = {} if array.chunk_rows else {"compression": "gzip", "shuffle": True}
+            chunk = (1 if array.kind == "pixels" else max(1, min(plan.shard_size, plan.rows)), *array.shape)
+            packed: dict[str, Any] = (
+                {} if array.kind == "pixels" else {"compression": "gzip", "shuffle": True}
+            )
             file.create_dataset(
                 array.name, (plan.rows, *array.shape), array.dtype, chunks=chunk, fletcher32=True, **packed
             )

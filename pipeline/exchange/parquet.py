@@ -15,8 +15,6 @@ from vstats.pipeline.config import canonical_json
 from vstats.pipeline.durable import disk_refused
 from vstats.pipeline.errors import UsageError
 from vstats.pipeline.exchange.rows import Block, Blocks, Header
-from vstats.pipeline.labels import schema
-from vstats.pipeline.shard import label_config
 
 CARRIES = ("statistics",)
 HEADER = b"vstats"
@@ -24,11 +22,11 @@ HEADER = b"vstats"
 
 def _columns(header: Header) -> dict[str, list[str] | None]:
     """Return by array name the columns of its entries; None: one column, under the array's name."""
-    columns: dict[str, list[str] | None] = {array.name: None for array in header.plan.arrays}
-    for spec in schema(label_config(header.plan.config)):
-        if spec.name.startswith("labels/") and spec.name in columns:
-            prefix = spec.name.removeprefix("labels/").replace("/", "_")
-            columns[spec.name] = [f"{prefix}_{name}" for name in spec.columns]
+    columns: dict[str, list[str] | None] = {}
+    for array in header.plan.arrays:
+        prefix = array.group.replace("/", "_")
+        names = [f"{prefix}_{label.name}" for label in array.labels]
+        columns[array.name] = names if array.kind == "label" else None
     return columns
 
 

@@ -15,16 +15,8 @@ from vstats.pipeline import store as stores
 from vstats.pipeline.errors import StoreError, UsageError
 from vstats.pipeline.place import open_place
 from vstats.pipeline.provenance import machine, versions
-from vstats.pipeline.records import VideoRecord
-from vstats.pipeline.store import (
-    Array,
-    Plan,
-    ShardReceipt,
-    Store,
-    StoredArray,
-    failure_from_json,
-    with_unproven,
-)
+from vstats.pipeline.records import ArrayRecord, VideoRecord
+from vstats.pipeline.store import Array, Plan, ShardReceipt, Store, failure_from_json, with_unproven
 
 FORMAT, FORMAT_VERSION = "vstats-export", 1
 
@@ -82,7 +74,7 @@ class Header:
             raise UsageError(f"{where} was not written by vstats export: its header lacks {error}") from error
 
 
-def header_of(store: Store, arrays: Sequence[StoredArray]) -> Header:
+def header_of(store: Store, arrays: Sequence[ArrayRecord]) -> Header:
     """Return the header of an export of some of a store's arrays."""
     assert store.committed is not None
     saved = {array.name.split("/")[0] for array in arrays}
@@ -107,7 +99,7 @@ def header_of(store: Store, arrays: Sequence[StoredArray]) -> Header:
 
 def chosen_arrays(
     store: Store, save: Sequence[str] | None, carried: Sequence[str]
-) -> tuple[StoredArray, ...]:
+) -> tuple[ArrayRecord, ...]:
     """Return the arrays to export: index and labels, and of clips, flow and statistics those that are asked for.
 
     `save` None takes what the store has and the form carries.
@@ -128,7 +120,7 @@ def chosen_arrays(
     return tuple(array for array in store.plan.arrays if array.name.split("/")[0] in kinds)
 
 
-def blocks_of(store: Store, arrays: Sequence[StoredArray]) -> Iterator[Block]:
+def blocks_of(store: Store, arrays: Sequence[ArrayRecord]) -> Iterator[Block]:
     """Yield a store's rows, a shard at a time."""
     for shard in range(store.plan.shards):
         start, stop = store.plan.shard_rows(shard)
@@ -188,7 +180,7 @@ def rebuild(header: Header, blocks: Blocks, output: str | Path) -> str:
     return digest
 
 
-def _checked(plan: Plan, arrays: Sequence[StoredArray], blocks: Blocks) -> Iterator[Block]:
+def _checked(plan: Plan, arrays: Sequence[ArrayRecord], blocks: Blocks) -> Iterator[Block]:
     wanted = {array.name: array for array in arrays}
     count = 0
     for shard, (start, values) in enumerate(blocks(wanted)):

@@ -27,9 +27,8 @@ from vstats.pipeline.config import canonical_json
 from vstats.pipeline.durable import disk_refused, write_durably
 from vstats.pipeline.errors import UsageError
 from vstats.pipeline.exchange.rows import Block, Blocks, Header
-from vstats.pipeline.labels import schema
-from vstats.pipeline.shard import label_config
-from vstats.pipeline.store import Array, StoredArray
+from vstats.pipeline.records import ArrayRecord
+from vstats.pipeline.store import Array
 
 CARRIES = ("clips", "flow", "statistics")
 HEADER = "vstats.json"
@@ -51,9 +50,9 @@ def write(header: Header, blocks: Iterable[Block], output: Path) -> None:
         for name in left:
             (output / name).unlink()
         names = {
-            s.name: s.columns
-            for s in schema(label_config(header.plan.config))
-            if s.name.startswith("labels/")
+            array.name: tuple(label.name for label in array.labels)
+            for array in header.plan.arrays
+            if array.kind == "label"
         }
         for shard, (start, values) in enumerate(blocks):
             status = values[stores.STATUS.name]
@@ -131,7 +130,7 @@ def read(source: Path) -> tuple[Header, Blocks]:
 
 
 def _read_shard(
-    source: Path, shard: int, start: int, stop: int, arrays: Sequence[StoredArray]
+    source: Path, shard: int, start: int, stop: int, arrays: Sequence[ArrayRecord]
 ) -> dict[str, Array]:
     values = {array.name: np.full((stop - start, *array.shape), array.fill, array.dtype) for array in arrays}
     seen = set()

@@ -68,16 +68,8 @@ def make_store(folder: Path) -> Store:
     whole = np.lib.format.open_memmap(
         folder / "clips.npy", mode="w+", dtype=np.uint8, shape=(store.rows, 16, 112, 112, 3)
     )
-    compressed = zarr.create_array(
-        folder / "zstd", shape=whole.shape, dtype="uint8", chunks=(1, *whole.shape[1:]), shards=(128, *whole.shape[1:]),
-        compressors=[zarr.codecs.ZstdCodec(level=3), zarr.codecs.Crc32cCodec()],
-        chunk_key_encoding={"name": "default", "separator": "."},
-    )  # fmt: skip
-    with zarr.config.set({"array.write_empty_chunks": True}):  # black clips are read too
-        for start in range(0, store.rows, 128):
-            whole[start : start + 128] = compressed[start : start + 128] = store.read(
-                "clips", start, start + 128
-            )
+    for start in range(0, store.rows, 128):
+        whole[start : start + 128] = store.read("clips", start, start + 128)
     return store
 
 
@@ -163,15 +155,11 @@ def ratio(rates: Rates, mine: str, theirs: Sequence[str]) -> float:
 
 
 def stored_clips(folder: Path, store: Store, rounds: int) -> None:
-    clips, zstd = store.path / ARRAYS / "clips", folder / "zstd"
+    clips = store.path / ARRAYS / "clips"
     cores = len(os.sched_getaffinity(0))
     first, always = (ClipReader(clips, check=check, threads=cores) for check in ("first", "always"))
-    packed = ClipReader(zstd, threads=cores)
-    for reader in (first, packed):
-        for start in range(
-            0, store.rows, BATCH
-        ):  # a first visit checks checksums: done before the clock runs
-            reader.read(range(start, min(start + BATCH, store.rows)))
+    for start in range(0, store.rows, BATCH):  # a first visit checks checksums: done before the clock runs
+        first.read(range(start, min(start + BATCH, store.rows)))
     both = time_readers(
         {
             "NumPy memmap copy": copy_memory(folder / "clips.npy"),
@@ -179,9 +167,6 @@ def stored_clips(folder: Path, store: Store, rounds: int) -> None:
             "vstats, checked each time": always.read_into,
             "tensorstore": tensor_store(clips),
             "zarr-python": zarr_python(clips),
-            "vstats, zstd": packed.read_into,
-            "tensorstore, zstd": tensor_store(zstd),
-            "zarr-python, zstd": zarr_python(zstd),
         },
         store.rows,
         rounds,
@@ -192,12 +177,6 @@ def stored_clips(folder: Path, store: Store, rounds: int) -> None:
         ("checked each time / memmap copy", "vstats, checked each time", ["NumPy memmap copy"], ""),
         ("vstats / zarr-python", "vstats", ["zarr-python"], "at least 10"),
         ("vstats / tensorstore", "vstats", ["tensorstore"], ""),
-        (
-            "zstd: vstats / faster of both",
-            "vstats, zstd",
-            ["tensorstore, zstd", "zarr-python, zstd"],
-            "at least 1",
-        ),
     ):
         by_clock, by_cpu = (ratio(rates, mine, theirs) for rates in both)
         print(f"  {what:34} {by_clock:10.2f} {by_cpu:10.2f}   {note}")
@@ -277,7 +256,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="vstats-benchmark-"))
     folder.mkdir(exist_ok=True)
     try:
-        kept = (folder / "zstd").exists()
+        kept = (folder / "clips.npy").exists()
         store = Store.open(folder / "store.vstats") if kept else make_store(folder)
         print(f"{store.rows} clips, {len(os.sched_getaffinity(0))} cores")
         read_anew(folder)

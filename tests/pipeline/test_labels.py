@@ -339,7 +339,7 @@ def test_rows_are_what_the_schema_says(profile: str, statistics: bool) -> None:
         if s.name.startswith("margins/"):
             assert ((arrays[s.name] >= 0) & (arrays[s.name] <= 1)).all()
         if s.name.startswith("labels/"):
-            assert len(s.columns) == s.shape[0]
+            assert len(s.labels) == s.shape[0]
             assert 0 < arrays[s.name].min() <= arrays[s.name].max() < s.fill
     count = sum(s.shape[0] for s in specs if s.name.startswith("labels/"))
     assert count == (14 if profile == "mas-released" else 27)

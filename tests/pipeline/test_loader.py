@@ -24,7 +24,7 @@ from vstats.pipeline.encodings import targets
 from vstats.pipeline.errors import ConfigMismatch, NotAStore, NotCommitted, StoreError, UsageError
 from vstats.pipeline.loader import ClipDataset, ClipLoader, Filter, Items, collate, normalise, split_keys
 from vstats.pipeline.place import Place, open_place
-from vstats.pipeline.shard import label_config
+from vstats.pipeline.shard import row_arrays
 from vstats.pipeline.store import ARRAYS, Store
 from vstats.pipeline.table import store_columns
 
@@ -57,6 +57,24 @@ def dataset(store: Store) -> ClipDataset:
 def stored_labels(store: Store, family: str) -> Any:
     names = [name for name in store.names() if name.startswith(f"labels/{family}/")]
     return np.concatenate([store.read(name) for name in names], axis=1)
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "from vstats.pipeline.loader import ClipDataset; ClipDataset({store!r})[0]",
+        "from vstats.cli.main import main; main(['labels', {store!r}, '-o', os.devnull])",
+        "from vstats.cli.main import main; main(['digest', {store!r}])",
+        "from vstats.cli.main import main; main(['inspect', {store!r}])",
+    ],
+)
+def test_readers_of_a_store_load_neither_decoder_nor_kernels(store: Store, reads: str) -> None:
+    engine = "sorted({'av', 'numba', 'cupy', 'dask'} & sys.modules.keys())"
+    script = f"import os, sys\ntry: {reads.format(store=str(store.path))}\nfinally: print({engine})"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 # ---------------------------------------------------------------------------------------------------------- items
@@ -531,6 +549,6 @@ def test_by_shard_and_curriculum(dataset: ClipDataset) -> None:
 def test_targets_of_other_profiles_are_counted() -> None:
     from vstats.pipeline.config import ExtractConfig
 
-    mas = targets(label_config(ExtractConfig(profile="mas-released")))
+    mas = targets(row_arrays(ExtractConfig(profile="mas-released")))
     assert len(mas) == 14
     assert {t.classes for t in mas if t.group == "global"} == {15}

@@ -19,13 +19,20 @@ from vstats.pipeline.durable import seal, unseal, write_durably
 from vstats.pipeline.errors import NotAStore, NotCommitted, StoreError
 from vstats.pipeline.place import LocalPlace
 from vstats.pipeline.plan import video_rows
-from vstats.pipeline.records import VideoRecord
-from vstats.pipeline.store import Plan, ShardReceipt, Store, StoredArray
+from vstats.pipeline.records import ArrayRecord, VideoRecord
+from vstats.pipeline.store import Plan, ShardReceipt, Store
 
 pytestmark = pytest.mark.matrix
 
-VALUES = StoredArray(name="labels/some/thing", shape=(3,), dtype="float32", fill=float("nan"))
-PIXELS = StoredArray(name="clips", shape=(2, 4, 4, 3), dtype="uint8", chunk_rows=True)
+VALUES = ArrayRecord(
+    name="labels/some/thing",
+    kind="statistic",
+    shape=(3,),
+    dtype="float32",
+    fill=float("nan"),
+    meaning="?",
+)
+PIXELS = ArrayRecord(name="clips", kind="pixels", shape=(2, 4, 4, 3), dtype="uint8", meaning="?")
 
 
 def planned(path: Path, rows: int, shard_size: int) -> Plan:

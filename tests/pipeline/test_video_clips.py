@@ -13,13 +13,13 @@ from tests import videos
 from tests.training import make_store, make_videos
 from vstats.kernels import ops
 from vstats.pipeline import motion
-from vstats.pipeline.errors import DecodeError
+from vstats.pipeline.errors import DecodeError, DifferentVideo
 from vstats.pipeline.labels import label_rows
 from vstats.pipeline.loader import ClipDataset, ClipLoader, collate
 from vstats.pipeline.records import U8
 from vstats.pipeline.shard import label_config
 from vstats.pipeline.store import Store
-from vstats.pipeline.video_clips import DifferentVideo, VideoClips
+from vstats.pipeline.video_clips import VideoClips
 
 pytestmark = pytest.mark.long
 
