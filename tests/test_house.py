@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from vstats.cli.main import COMMANDS
 
@@ -76,6 +77,26 @@ def test_every_folder_with_code_is_packaged() -> None:
     listed = set(setup["options"]["packages"].split())
     folders = {f"vstats.{path.parent.relative_to(ROOT)}".replace("/", ".") for path in SOURCES}
     assert listed == folders
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "constraints").glob("*.txt")), ids=lambda path: path.stem)
+def test_constraints_pin_every_library_within_its_bounds(path: Path) -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.partition(";")[0].strip().split("==") for line in lines)
+    for line in setup["options"]["install_requires"].strip().splitlines():
+        wanted = Requirement(line)
+        assert wanted.specifier.contains(pinned[wanted.name]), line
+
+
+def test_every_python_that_is_named_has_its_constraints() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    named = [line.rpartition(" ")[2] for line in setup["metadata"]["classifiers"].strip().splitlines()]
+    assert sorted(f"python{version}" for version in named) == sorted(
+        p.stem for p in (ROOT / "constraints").iterdir()
+    )
 
 
 def test_help_loads_nothing_heavy() -> None:

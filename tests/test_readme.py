@@ -119,7 +119,7 @@ def test_ci_and_docker_use_the_readmes_commands() -> None:
     assert "'.[test]'" in ci
     assert re.search(r"^pytest$", ci, re.MULTILINE)
     dockerfile = (ROOT / "Dockerfile").read_text()
-    assert "pip install --no-cache-dir /src" in dockerfile
+    assert "pip install --no-cache-dir -c /src/constraints/python3.11.txt /src" in dockerfile
     assert 'ENTRYPOINT ["vstats"]' in dockerfile
 
 
