@@ -54,9 +54,9 @@ def constraints(session: nox.Session) -> None:
 
 def check(session: nox.Session, name: str, *resolution: str) -> None:
     """Install, label the demo's videos, run the tests marked for it, and verify the stores of other cells."""
-    shutil.rmtree(
-        "build", ignore_errors=True
-    )  # whatever an earlier install left there would be installed too
+    # Whatever an earlier install left in build/ would be installed too; and uv takes a wheel of its own cache for what it
+    # knows unless setup.cfg has changed.
+    shutil.rmtree("build", ignore_errors=True)
     session.install(".[matrix]", "--reinstall-package", "vstats", *resolution)
     session.run("uv", "pip", "list")
     stores = Path(session.posargs[0] if session.posargs else session.create_tmp()).absolute()
