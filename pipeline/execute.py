@@ -6,6 +6,7 @@ Both give the same results for the same tasks; only the order in which results a
 import asyncio
 import itertools
 import logging
+import multiprocessing
 import os
 import platform
 import queue
@@ -40,6 +41,9 @@ WATCH_SECONDS = 1.0
 
 RESTART_SECONDS = 20.0
 """How long workers may take to start again before their absence is worth a word."""
+
+CLOSE_SECONDS = 30.0
+"""How long workers may take to end, which is mostly a fraction of a second."""
 
 PATIENCE_SECONDS = 300.0
 """How long a run without any worker waits for one: a cluster's queue may be about to start some."""
@@ -327,7 +331,7 @@ def _here(run: RunConfig) -> Iterator[Any]:
                     dashboard_address=":0",  # Dask opens a port for it in any case: one that no other cluster has
                     silence_logs="CRITICAL",
                 )
-            stack.enter_context(cluster)
+            stack.callback(_close, cluster)
             client = stack.enter_context(Client(cluster))
             client.run(_hush)
         except (OSError, RuntimeError, TimeoutError) as error:
@@ -335,6 +339,18 @@ def _here(run: RunConfig) -> Iterator[Any]:
                 f"workers cannot be started ({error}): run the same command again, with fewer --workers if memory is short"
             ) from error
         yield client
+
+
+def _close(cluster: Any) -> None:
+    """End a local cluster; a worker process that does not end by itself must not hold up a run that has."""
+    try:
+        cluster.close(timeout=CLOSE_SECONDS)
+    except TimeoutError:
+        for process in multiprocessing.active_children():
+            if process.name.startswith("Dask Worker"):
+                process.kill()
+        with suppress(TimeoutError):
+            cluster.close(timeout=CLOSE_SECONDS)
 
 
 @contextmanager
