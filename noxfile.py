@@ -54,10 +54,8 @@ def constraints(session: nox.Session) -> None:
 
 def check(session: nox.Session, name: str, *resolution: str) -> None:
     """Install, label the demo's videos, run the tests marked for it, and verify the stores of other cells."""
-    # Whatever an earlier install left in build/ would be installed too; and uv takes a wheel of its own cache for what it
-    # knows unless setup.cfg has changed.
-    shutil.rmtree("build", ignore_errors=True)
-    session.install(".[matrix]", "--reinstall-package", "vstats", *resolution)
+    shutil.rmtree("build", ignore_errors=True)  # a file that an earlier install left there would be installed
+    session.install(".[matrix]", *resolution)
     session.run("uv", "pip", "list")
     stores = Path(session.posargs[0] if session.posargs else session.create_tmp()).absolute()
     shutil.rmtree(stores / name, ignore_errors=True)
