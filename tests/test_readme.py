@@ -63,6 +63,7 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, cores)
 
 
+@pytest.mark.timeout(900)  # a dozen commands, each of which starts workers: much where others share the cores
 @pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("titles", SECTIONS, ids=lambda titles: titles[0])
 def test_the_shell_commands_and_the_python(desk: Path, titles: tuple[str, ...]) -> None:
