@@ -35,7 +35,7 @@ from vstats.kernels import cache as caches
 from vstats.pipeline.config import FLOWS, DecodeLimits, ExtractConfig, canonical_json
 from vstats.pipeline.decoder import InProcess, decoder_for
 from vstats.pipeline.durable import seal, unseal, write_durably
-from vstats.pipeline.errors import DecodeError, StoreError, Unproven
+from vstats.pipeline.errors import DecodeError, StoreError, Unproven, faults_on
 from vstats.pipeline.provenance import OPENCV, cpu, versions
 
 FOLDER = Path(__file__).parent / "known"
@@ -214,7 +214,8 @@ def _frames(limits: DecodeLimits | None) -> tuple[Stage, ...]:
 def _tried(give: Callable[[str], str], file: str) -> str:
     path = str(FOLDER / file)
     try:
-        return give(path)
+        with faults_on(path):
+            return give(path)
     except DecodeError as error:
         return str(error).removeprefix(f"{path}: ")
 
@@ -232,7 +233,8 @@ def arithmetic(backend: str, flow: str) -> tuple[Stage, ...]:
     began = time.perf_counter()
     path = str(FOLDER / CLIPS["FFV1"])
     try:
-        frames = [rgb for _, rgb in InProcess().frames(path, range(FRAMES))]
+        with faults_on(path):
+            frames = [rgb for _, rgb in InProcess().frames(path, range(FRAMES))]
     except DecodeError as error:
         raise Unproven(
             f"decode: {_library('decode')} cannot decode a known clip ({error}). {ADVICE}"
